@@ -1,0 +1,210 @@
+"""One write transaction of DESIGN section 3a as a sequence of typed calls; the caller decides between reading and
+writing. Knows the order of locks and statements, knows no rule. A batch never commits by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from .dialect import Connection
+from .errors import Fenced
+from .records import (
+    BlobRow,
+    InstanceRow,
+    InstanceState,
+    JournalRow,
+    LogRow,
+    TaskRow,
+    TaskState,
+    VarRow,
+)
+from .statements import bulk_statements
+
+__all__ = ["Batch", "Changes", "CheckpointRow", "ClaimWish", "Opening", "ProgressRow"]
+
+_BULK: Final = bulk_statements()
+
+
+@dataclass(slots=True, frozen=True)
+class CheckpointRow:
+    """The value a task saved for its next attempt."""
+
+    instance_id: str
+    path: str
+    attempt: int
+    at: int
+    value: str
+
+
+@dataclass(slots=True, frozen=True)
+class ProgressRow:
+    """How far an attempt says it is."""
+
+    instance_id: str
+    path: str
+    attempt: int
+    at: int
+    fraction: float
+    message: str | None
+
+
+@dataclass(slots=True, frozen=True)
+class ClaimWish:
+    """What an engine would take: at most `limit` ready tasks of these queues and executors."""
+
+    queues: tuple[str, ...]
+    executors: tuple[str, ...]
+    limit: int
+
+
+@dataclass(slots=True)
+class Opening:
+    """What the first round trip brought: everything read under the locks."""
+
+    now: int
+    instances: dict[str, InstanceRow]
+    tasks: list[TaskRow]
+    #: Ready tasks whose instance is locked by this transaction, in the order in which they are to be claimed.
+    ready: list[TaskRow]
+    #: Ready tasks whose instance another engine holds at this moment.
+    ready_elsewhere: list[TaskRow]
+    due: list[TaskRow]
+
+
+@dataclass(slots=True)
+class Changes:
+    """The final images of one transaction: one write per row, one journal row per transition."""
+
+    new_instances: list[InstanceRow] = field(default_factory=list[InstanceRow])
+    instances: list[InstanceRow] = field(default_factory=list[InstanceRow])
+    new_leaves: list[TaskRow] = field(default_factory=list[TaskRow])
+    new_scopes: list[TaskRow] = field(default_factory=list[TaskRow])
+    leaves: list[TaskRow] = field(default_factory=list[TaskRow])
+    scopes: list[TaskRow] = field(default_factory=list[TaskRow])
+    journal: list[JournalRow] = field(default_factory=list[JournalRow])
+    blobs: list[BlobRow] = field(default_factory=list[BlobRow])
+    vars: list[VarRow] = field(default_factory=list[VarRow])
+    logs: list[LogRow] = field(default_factory=list[LogRow])
+    checkpoints: list[CheckpointRow] = field(default_factory=list[CheckpointRow])
+    progress: list[ProgressRow] = field(default_factory=list[ProgressRow])
+
+    def extend(self, other: Changes) -> None:
+        for name in Changes.__slots__:
+            getattr(self, name).extend(getattr(other, name))
+
+    def parts(self) -> Iterable[tuple[str, Sequence[Any]]]:
+        """Statement name and rows, in the order in which they are written."""
+        return (
+            ("instance_new", self.new_instances),
+            ("instance_set", self.instances),
+            ("leaf_set", self.leaves),
+            ("scope_set", self.scopes),
+            ("scope_new", self.new_scopes),
+            ("leaf_new", self.new_leaves),
+            ("blob_new", self.blobs),
+            ("var_set", self.vars),
+            ("journal", self.journal),
+            ("log_new", self.logs),
+            ("checkpoint_set", self.checkpoints),
+            ("progress_set", self.progress),
+        )
+
+
+def task_of(row: Sequence[Any]) -> TaskRow:
+    task = TaskRow(*row)
+    task.state = TaskState(task.state)
+    return task
+
+
+def instance_of(row: Sequence[Any]) -> InstanceRow:
+    instance = InstanceRow(*row)
+    instance.state = InstanceState(instance.state)
+    return instance
+
+
+class Batch:
+    """One open write transaction on one connection."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._db = connection
+
+    def open(
+        self,
+        *,
+        engine_id: str,
+        batch: int,
+        ttl: int,
+        instance_ids: Sequence[str],
+        task_keys: Sequence[tuple[str, str]],
+        new_keys: Sequence[tuple[str, str, str]] = (),
+        claim: ClaimWish | None = None,
+        due_limit: int = 0,
+    ) -> Opening:
+        """Begin, fence, lock and read: one round trip on Postgres. Raises Fenced when this engine is not alive."""
+        db = self._db
+        with db.pipeline():
+            db.begin()
+            fence = db.fence(engine_id, batch, ttl)
+            if new_keys:
+                self.insert_keys(new_keys)
+            locked = db.lock_instances(instance_ids) if instance_ids else None
+            due = db.peek_due(due_limit) if due_limit else None
+            ready = db.peek_ready(claim.queues, claim.executors, claim.limit) if claim else None
+            clock = db.clock()
+            tasks = db.read_tasks(*zip(*task_keys, strict=True)) if task_keys else None
+            if not db.rows(fence):
+                raise Fenced(f"engine {engine_id} is no longer alive in the database")
+            instances = self._instances(locked, due and due[0], ready and ready[0])
+            ready_rows = [task_of(row) for row in db.rows(ready[1])] if ready else []
+            return Opening(
+                now=db.rows(clock)[0][0],
+                instances=instances,
+                tasks=[task_of(row) for row in db.rows(tasks)] if tasks is not None else [],
+                ready=[task for task in ready_rows if task.instance_id in instances],
+                ready_elsewhere=[task for task in ready_rows if task.instance_id not in instances],
+                due=[task_of(row) for row in db.rows(due[1]) if row[0] in instances] if due else [],
+            )
+
+    def _instances(self, *handles: Any) -> dict[str, InstanceRow]:
+        found: dict[str, InstanceRow] = {}
+        for handle in handles:
+            if handle is not None:
+                for row in self._db.rows(handle):
+                    found[row[0]] = instance_of(row)
+        return found
+
+    def insert_keys(self, keys: Sequence[tuple[str, str, str]]) -> None:
+        """Insert-first of `(name, key, instance)`: an existing key stays as it is."""
+        names, texts, ids = zip(*keys, strict=True)
+        self._db.many("key_new", {"name": names, "key": texts, "instance_id": ids})
+
+    def key_owner(self, name: str, key: str) -> str | None:
+        found = self._db.rows(self._db.run("key_get", {"name": name, "key": key}))
+        return found[0][0] if found else None
+
+    def read_tasks(self, keys: Sequence[tuple[str, str]]) -> list[TaskRow]:
+        """Task rows by primary key; absent ones are truly absent, for their instances are locked."""
+        if not keys:
+            return []
+        ids, paths = zip(*keys, strict=True)
+        return [task_of(row) for row in self._db.rows(self._db.read_tasks(ids, paths))]
+
+    def open_under(self, instance_id: str, low: str, high: str, limit: int) -> list[TaskRow]:
+        """Unfinished tasks with `low < path < high`, in path order, at most `limit`."""
+        params = {"id": instance_id, "low": low, "high": high, "limit": limit, "param_1": 0}
+        return [task_of(row) for row in self._db.rows(self._db.run("open_under", params))]
+
+    def write(self, changes: Changes, *, commit: bool = True) -> None:
+        """Write everything, then commit: one round trip on Postgres."""
+        with self._db.pipeline():
+            for name, rows in changes.parts():
+                if rows:
+                    columns = _BULK[name].columns
+                    self._db.many(name, {c: [getattr(row, c) for row in rows] for c in columns})
+            if commit:
+                self._db.commit()
+
+    def rollback(self) -> None:
+        self._db.rollback()
