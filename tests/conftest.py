@@ -1,0 +1,165 @@
+"""Databases for the tests.
+
+| fixture | gives |
+|---|---|
+| `db_url` | a migrated, empty database of its own, once as `sqlite` and once as `postgres` |
+| `sqlite_url` | the URL of a SQLite file that does not exist yet |
+| `migrated_sqlite_url` | a migrated, empty SQLite file |
+| `pg_server` | the URL of the server's maintenance database; one server per run, see tests/support/postgres.py |
+| `pg_url` | a new, empty Postgres database without any table |
+| `migrated_pg_url` | a new Postgres database, cloned from a template on which the migrations ran once |
+
+Without a Postgres these fixtures fail, they never skip. A test's databases are gone when it ends.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import uuid
+from typing import TYPE_CHECKING
+
+import psycopg
+import psycopg.sql
+import pytest
+
+from tests.support import postgres
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+pytest_plugins = ["pytester", "tests.support.acceptance"]
+
+
+def _run_id(config: pytest.Config) -> str:
+    """Give what all processes of one run have in common, and no other run has."""
+    workerinput: dict[str, str] = getattr(config, "workerinput", {})
+    return workerinput.get("testrunuid", f"{os.getpid()}-{uuid.uuid4().hex}")
+
+
+def _migrate(url: str) -> None:
+    from strataflow.repositories.migrate import upgrade
+
+    upgrade(url)
+
+
+@pytest.fixture(scope="session")
+def pg_lease(request: pytest.FixtureRequest) -> Iterator[postgres.Lease]:
+    """Hold this process's share of the run's server."""
+    try:
+        lease = postgres.acquire(_run_id(request.config))
+    except postgres.NoPostgresError as error:
+        pytest.fail(f"{error}", pytrace=False)
+    try:
+        yield lease
+    finally:
+        lease.release()
+
+
+@pytest.fixture(scope="session")
+def pg_server(pg_lease: postgres.Lease) -> str:
+    """Give the URL of the maintenance database of a real server, shared by the whole run."""
+    return pg_lease.url
+
+
+class Databases:
+    """Creates and drops databases on the run's server."""
+
+    def __init__(self, lease: postgres.Lease) -> None:
+        self._lease = lease
+        self._prefix = postgres.database_prefix(lease.run_dir.name)
+        self._numbers = itertools.count(1)
+        self._admin = psycopg.connect(lease.url, autocommit=True)
+
+    def create(self, template: str | None = None) -> str:
+        """Create a database, empty or as a clone, and give its URL."""
+        name = f"{self._prefix}{os.getpid()}_{next(self._numbers)}"
+        self._run("CREATE DATABASE {} TEMPLATE {}", name, template or "template0")
+        return postgres.with_database(self._lease.url, name)
+
+    def drop(self, url: str) -> None:
+        """Drop a database, whoever is still connected to it."""
+        self._run("DROP DATABASE IF EXISTS {} WITH (FORCE)", postgres.database_of(url))
+
+    def template(self, name: str, prepare: Callable[[str], None]) -> str:
+        """Prepare a database once per run and close it to connections, so that it can always be cloned."""
+        full = self._prefix + name
+        with self._lease.once(name) as first:
+            if first:
+                self._run("DROP DATABASE IF EXISTS {} WITH (FORCE)", full)
+                self._run("CREATE DATABASE {}", full)
+                prepare(postgres.with_database(self._lease.url, full))
+                self._run("ALTER DATABASE {} WITH ALLOW_CONNECTIONS false", full)
+        return full
+
+    def close(self) -> None:
+        """Close the connection to the maintenance database."""
+        self._admin.close()
+
+    def _run(self, statement: str, *names: str) -> None:
+        identifiers = [psycopg.sql.Identifier(name) for name in names]
+        self._admin.execute(psycopg.sql.SQL(statement).format(*identifiers))  # pyright: ignore[reportArgumentType]
+
+
+@pytest.fixture(scope="session")
+def pg_databases(pg_lease: postgres.Lease) -> Iterator[Databases]:
+    """Give the way to create databases; a test that needs more than one takes it."""
+    databases = Databases(pg_lease)
+    try:
+        yield databases
+    finally:
+        databases.close()
+
+
+@pytest.fixture
+def pg_url(pg_databases: Databases) -> Iterator[str]:
+    """Give a new, empty database without any table."""
+    url = pg_databases.create()
+    yield url
+    pg_databases.drop(url)
+
+
+@pytest.fixture(scope="session")
+def pg_template(pg_databases: Databases) -> str:
+    """Give the name of the database on which the migrations ran, once per run."""
+    return pg_databases.template("migrated", _migrate)
+
+
+@pytest.fixture
+def migrated_pg_url(pg_databases: Databases, pg_template: str) -> Iterator[str]:
+    """Give a new, migrated, empty Postgres database."""
+    url = pg_databases.create(pg_template)
+    yield url
+    pg_databases.drop(url)
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    """Give the URL of a SQLite file that does not exist yet."""
+    return f"sqlite:///{tmp_path / 'strataflow.db'}"
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give a folder with a migrated SQLite file, made once per process."""
+    folder = tmp_path_factory.mktemp("sqlite-template")
+    _migrate(f"sqlite:///{folder / 'strataflow.db'}")
+    return folder
+
+
+@pytest.fixture
+def migrated_sqlite_url(sqlite_template: Path, tmp_path: Path, sqlite_url: str) -> str:
+    """Give a migrated, empty SQLite file."""
+    for path in sqlite_template.iterdir():
+        shutil.copy(path, tmp_path / path.name)
+    return sqlite_url
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def db_url(request: pytest.FixtureRequest) -> str:
+    """Give a migrated, empty database of its own: every test that takes it runs on both."""
+    fixture = {"sqlite": "migrated_sqlite_url", "postgres": "migrated_pg_url"}[request.param]
+    url: str = request.getfixturevalue(fixture)
+    return url
