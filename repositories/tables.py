@@ -192,7 +192,9 @@ class Task(SQLModel, table=True):
         CheckConstraint(_in("state", set(TaskState)), name="tasks_state"),
         CheckConstraint("(state = 'running') = (engine IS NOT NULL)", name="tasks_engine"),
         CheckConstraint("(state = 'queued') = (ready_at IS NOT NULL)", name="tasks_ready"),
-        CheckConstraint("state <> 'running' OR wake_at IS NULL", name="tasks_wake"),
+        CheckConstraint(
+            "state <> 'running' OR wake_at IS NULL OR closed IS NOT NULL", name="tasks_wake"
+        ),
         CheckConstraint("state <> 'retrying' OR wake_at IS NOT NULL", name="tasks_retry"),
         CheckConstraint("state <> 'pending' OR remaining > 0 OR wake_at IS NOT NULL", name="tasks_pending"),
         CheckConstraint(
