@@ -45,6 +45,8 @@ DEFAULT_IMAGE = "postgres:15-alpine"
 START_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 20.0
 POLL_S = 0.1
+MEMORY = Path("/dev/shm")  # noqa: S108 - the folder made in it has a random name and is ours alone
+MEMORY_NEEDED = 6 << 30
 
 #: Tests kill engines, not the machine: Postgres may skip fsync, and loses nothing when a client dies.
 SETTINGS: Mapping[str, str] = {
@@ -52,7 +54,7 @@ SETTINGS: Mapping[str, str] = {
     "fsync": "off",
     "full_page_writes": "off",
     "shared_buffers": "64MB",
-    "max_wal_size": "2GB",
+    "max_wal_size": "512MB",
     "log_min_messages": "fatal",
 }
 
@@ -487,8 +489,18 @@ class Lease:
 
 
 def run_directory(run_id: str) -> Path:
-    """Give the folder that all processes of one run share."""
-    return Path(tempfile.gettempdir()) / f"strataflow-pg-{os.getuid()}-{run_id}"
+    """Give the folder that all processes of one run share.
+
+    A new database is some 300 small files: 10 ms in memory, up to 250 ms on a slow disk. So the folder lies in memory
+    where a machine has plenty of it.
+    """
+    parent = Path(tempfile.gettempdir())
+    with contextlib.suppress(OSError, ValueError):  # totals, not what is free: all processes must choose alike
+        folder = os.statvfs(MEMORY)
+        machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        if min(folder.f_blocks * folder.f_frsize, machine // 2) >= MEMORY_NEEDED and os.access(MEMORY, os.W_OK):
+            parent = MEMORY
+    return parent / f"strataflow-pg-{os.getuid()}-{run_id}"
 
 
 def acquire(run_id: str) -> Lease:
