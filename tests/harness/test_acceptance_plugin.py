@@ -117,7 +117,10 @@ def test_two(): pass
         ("@row('X-12')\n@pytest.mark.xfail\ndef test_it(): assert False", "xfailed"),
         ("@row('X-12')\n@pytest.mark.xfail\ndef test_it(): pass", "failed"),
         ("@pytest.fixture\ndef broken(): assert False\n@row('X-12')\ndef test_it(broken): pass", "failed"),
-        ("@pytest.fixture\ndef leaky():\n yield\n assert False\n@row('X-12')\ndef test_it(leaky): pass", "failed"),
+        (
+            "@pytest.fixture\ndef leaky():\n yield\n assert False\n@row('X-12')\ndef test_it(leaky): pass",
+            "failed",
+        ),
     ],
     ids=["skip", "xfail", "xpass", "setup", "teardown"],
 )

@@ -103,8 +103,6 @@ def test_db_url_is_migrated_on_both(db_url: str, request: pytest.FixtureRequest)
         connection.close()
 
 
-# --- the guard -------------------------------------------------------------------------------------------------------
-
 HOLD = """
 import sys, time
 from tests.support.postgres import acquire
@@ -191,9 +189,6 @@ def test_a_run_that_comes_back_gets_a_new_server(hold: Any) -> None:
     assert eventually_gone(run_id, url)
 
 
-# --- finding a server ------------------------------------------------------------------------------------------------
-
-
 @pytest.fixture
 def no_source(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take every source away."""
@@ -219,8 +214,12 @@ def test_no_source_is_one_clear_sentence(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("no_source")
-def test_a_given_url_that_does_not_work_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(postgres.URL_VARIABLE, f"postgresql://nobody@127.0.0.1:{postgres.free_port()}/postgres")
+def test_a_given_url_that_does_not_work_is_not_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(
+        postgres.URL_VARIABLE, f"postgresql://nobody@127.0.0.1:{postgres.free_port()}/postgres"
+    )
     with pytest.raises(postgres.NoPostgresError, match="is set but refuses a connection"):
         postgres.start_server(tmp_path)
 
@@ -269,7 +268,7 @@ class _Ping(http.server.BaseHTTPRequestHandler):
         self.send_response(200 if self.path == "/_ping" else 404)
         self.end_headers()
 
-    def log_message(self, *_: object) -> None:
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name in the base class
         """Say nothing."""
 
 

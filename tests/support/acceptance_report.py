@@ -88,7 +88,9 @@ def page(evidence: Sequence[Evidence]) -> str:
         for entry in entries:
             state = "proven" if entry.why_open is None else "open"
             tests = "<br>".join(f"`{test}`" for test in sorted(entry.tests))
-            lines.append(f"| {entry.row.id} | {entry.row.title.replace('|', chr(92) + '|')} | {state} | {tests} |")
+            lines.append(
+                f"| {entry.row.id} | {entry.row.title.replace('|', chr(92) + '|')} | {state} | {tests} |"
+            )
     return "\n".join(lines) + "\n"
 
 

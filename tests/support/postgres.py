@@ -37,7 +37,7 @@ from typing import IO, TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit, urlunsplit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Generator, Mapping
 
 URL_VARIABLE = "STRATAFLOW_TEST_PG"
 IMAGE_VARIABLE = "STRATAFLOW_TEST_PG_IMAGE"
@@ -45,7 +45,7 @@ DEFAULT_IMAGE = "postgres:15-alpine"
 START_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 20.0
 POLL_S = 0.1
-MEMORY = Path("/dev/shm")  # noqa: S108 - the folder made in it has a random name and is ours alone
+MEMORY = Path("/dev/shm")
 MEMORY_NEEDED = 6 << 30
 
 #: Tests kill engines, not the machine: Postgres may skip fsync, and loses nothing when a client dies.
@@ -96,9 +96,6 @@ def database_prefix(run_id: str) -> str:
     return "sf_" + "".join(c for c in run_id.lower() if c.isalnum())[:16] + "_"
 
 
-# --- source 1: a URL -------------------------------------------------------------------------------------------------
-
-
 @dataclass
 class GivenServer:
     """A server somebody else runs; only the databases of this run are ours."""
@@ -112,8 +109,8 @@ class GivenServer:
 
     def stop(self) -> None:
         """Drop every database of this run."""
-        import psycopg  # noqa: PLC0415 - the other sources do not need a driver in the guard
-        from psycopg import sql  # noqa: PLC0415
+        import psycopg
+        from psycopg import sql
 
         with psycopg.connect(self.url, autocommit=True) as connection:
             names = connection.execute(
@@ -131,7 +128,7 @@ def given_server(run_dir: Path) -> Server:
     if not url:
         message = f"{URL_VARIABLE} is not set"
         raise Unavailable(message)
-    import psycopg  # noqa: PLC0415 - see GivenServer.stop
+    import psycopg
 
     try:
         psycopg.connect(url, connect_timeout=10).close()
@@ -139,9 +136,6 @@ def given_server(run_dir: Path) -> Server:
         message = f"{URL_VARIABLE} is set but refuses a connection: {error}"
         raise NoPostgresError(message) from error
     return GivenServer(url, database_prefix(run_dir.name))
-
-
-# --- source 2: Docker ------------------------------------------------------------------------------------------------
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -192,7 +186,7 @@ class DockerServer:
         self.container.stop()
 
 
-def docker_server(run_dir: Path) -> Server:  # noqa: ARG001 - every source has one signature
+def docker_server(run_dir: Path) -> Server:
     """Start a container through testcontainers."""
     if not docker_answers():
         message = "no Docker daemon answers"
@@ -213,9 +207,6 @@ def docker_server(run_dir: Path) -> Server:  # noqa: ARG001 - every source has o
         message = f"Docker answers but the container does not start: {type(error).__name__}: {error}"
         raise Unavailable(message) from error
     return DockerServer(container.get_connection_url(), container)
-
-
-# --- sources 3 and 4: binaries ---------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -251,7 +242,7 @@ class BinaryServer:
     """A server started from binaries, with a data folder of its own."""
 
     url: str
-    process: subprocess.Popen[bytes]
+    process: subprocess.Popen[Any]
 
     def alive(self) -> bool:
         """Whether the postmaster runs."""
@@ -322,7 +313,7 @@ def free_port() -> int:
         return port
 
 
-def _ready(process: subprocess.Popen[bytes], data: Path) -> bool:
+def _ready(process: subprocess.Popen[Any], data: Path) -> bool:
     """Wait for the line `ready` in `postmaster.pid`; False if the server ended before it."""
     deadline = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < deadline:
@@ -330,7 +321,7 @@ def _ready(process: subprocess.Popen[bytes], data: Path) -> bool:
             return False
         with contextlib.suppress(OSError):
             lines = (data / "postmaster.pid").read_text().splitlines()
-            if len(lines) > 7 and lines[7].strip() == "ready":  # noqa: PLR2004 - its eighth line is the state
+            if len(lines) > 7 and lines[7].strip() == "ready":
                 return True
         time.sleep(0.01)
     process.kill()
@@ -343,9 +334,15 @@ def binary_server(bin_dir: Path, run_dir: Path) -> Server:
     data, log = run_dir / "data", run_dir / "server.log"
     data.mkdir(mode=0o700)
     account.own(data)
-    command = [bin_dir / "initdb", "-D", data, "-U", account.name, "-A", "trust", "-E", "UTF8", "--no-locale", "-N"]
+    flags = ["-U", account.name, "-A", "trust", "-E", "UTF8", "--no-locale", "-N"]
     made = subprocess.run(
-        command, cwd=data, capture_output=True, text=True, check=False, env=_environment(), **account.kwargs
+        [bin_dir / "initdb", "-D", data, *flags],
+        cwd=data,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=_environment(),
+        **account.kwargs,
     )
     if made.returncode != 0:
         message = f"initdb failed: {made.stderr.strip() or made.stdout.strip()}"
@@ -413,9 +410,6 @@ def start_server(run_dir: Path) -> tuple[str, Server]:
     raise NoPostgresError(message)
 
 
-# --- the guard -------------------------------------------------------------------------------------------------------
-
-
 def _write_state(run_dir: Path, state: Mapping[str, Any]) -> None:
     draft = run_dir / "state.tmp"
     draft.write_text(json.dumps(state))
@@ -456,9 +450,6 @@ def _take(file: IO[str], kind: int) -> bool:
     return True
 
 
-# --- what a test process uses ----------------------------------------------------------------------------------------
-
-
 @dataclass
 class Lease:
     """A process's share of the run's server; give it back with `release`."""
@@ -469,7 +460,7 @@ class Lease:
     users: IO[str]
 
     @contextlib.contextmanager
-    def once(self, name: str) -> Iterator[bool]:
+    def once(self, name: str) -> Generator[bool]:
         """Hold a lock over all processes of the run; True for the first one that completes the block."""
         marker = self.run_dir / f"{name}.done"
         with (self.run_dir / f"{name}.lock").open("a") as lock:
@@ -495,10 +486,12 @@ def run_directory(run_id: str) -> Path:
     where a machine has plenty of it.
     """
     parent = Path(tempfile.gettempdir())
-    with contextlib.suppress(OSError, ValueError):  # totals, not what is free: all processes must choose alike
+    # Totals, not what is free: all processes of a run must choose alike.
+    with contextlib.suppress(OSError, ValueError):
         folder = os.statvfs(MEMORY)
         machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        if min(folder.f_blocks * folder.f_frsize, machine // 2) >= MEMORY_NEEDED and os.access(MEMORY, os.W_OK):
+        size = min(folder.f_blocks * folder.f_frsize, machine // 2)
+        if size >= MEMORY_NEEDED and os.access(MEMORY, os.W_OK):
             parent = MEMORY
     return parent / f"strataflow-pg-{os.getuid()}-{run_id}"
 
