@@ -1,0 +1,225 @@
+"""SQLAlchemy connections for everything off the hot path: reads for API and CLI, short writes of their own.
+
+The engine's batches never come here; they have a connection each in `dialect.py`. Nothing relies on session state: on
+Postgres the search path and the timeouts are set anew in every transaction, so a pooler may sit between. A URL is never
+logged or shown, only its `label`, for it may hold a password.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any, Final, cast
+
+import psycopg
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    Insert,
+    Integer,
+    Table,
+    create_engine,
+    event,
+    func,
+    literal,
+    literal_column,
+    select,
+)
+from sqlalchemy.dialects.postgresql import insert as pg_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import QueuePool
+
+from .dialect import SqliteConnection, postgres_session, sqlite_session, translated
+from .errors import ConnectionLost, RepositoryError
+from .statements import PG_CLOCK
+from .url import DatabaseUrl
+
+__all__ = ["Database", "UnusableDatabase", "clock", "explained", "insert_into"]
+
+#: Connections of one process for reads, and for its short writes; what a server sees is their sum times processes.
+READ_CONNECTIONS: Final = 4
+WRITE_CONNECTIONS: Final = 2
+#: A server or a firewall between may drop what is older.
+RECYCLE_S: Final = 1800
+_READ_SETTINGS: Final = {
+    "transaction_read_only": "on",
+    "statement_timeout": "10000",
+    "idle_in_transaction_session_timeout": "60000",
+}
+_WRITE_SETTINGS: Final = {
+    "lock_timeout": "1000",
+    "statement_timeout": "10000",
+    "idle_in_transaction_session_timeout": "10000",
+}
+
+
+class UnusableDatabase(RepositoryError):
+    """The URL names something that cannot be opened as a database; the message says what to change."""
+
+
+class Database:
+    """The database behind one URL: `read()` for views, `write()` for one short transaction.
+
+    Connects when first used; safe to share between threads; close it before a fork.
+    """
+
+    def __init__(self, url: str | DatabaseUrl) -> None:
+        self.url: Final = DatabaseUrl.parse(url) if isinstance(url, str) else url
+        make = _sqlite_engines if self.url.dialect == "sqlite" else _postgres_engines
+        self._reads, self._writes = make(self.url)
+
+    @contextmanager
+    def read(self) -> Generator[Connection]:
+        """Open a read-only transaction: all statements inside see one state on SQLite, each the newest on Postgres.
+
+        Keep it short: an open reader lets SQLite's log grow.
+        """
+        with explained(self.url), self._reads.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def write(self) -> Generator[Connection]:
+        """Open a write transaction that commits when the block ends and rolls back when it raises.
+
+        On SQLite it takes its turn among the process's writers and then the file's lock, so do not nest it.
+
+        Raises:
+            Retryable: a lock or the server was not to be had in time; run the block again.
+        """
+        with explained(self.url), self._writes.connect() as connection:
+            if self.url.dialect == "sqlite":
+                yield from _immediate(self.url, connection)
+            else:
+                with connection.begin():
+                    yield connection
+
+    def close(self) -> None:
+        """Close every pooled connection; the object may be used again afterwards."""
+        self._reads.dispose()
+        self._writes.dispose()
+
+
+def _immediate(url: DatabaseUrl, connection: Connection) -> Generator[Connection]:
+    raw = cast("sqlite3.Connection", connection.connection.driver_connection)
+    writer = SqliteConnection(url, raw)
+    writer.begin()
+    try:
+        yield connection
+        writer.commit()
+    finally:
+        writer.rollback()
+
+
+def _postgres_engines(url: DatabaseUrl) -> tuple[Engine, Engine]:
+    def session() -> psycopg.Connection[Any]:
+        raw = postgres_session(url, autocommit=False)
+        raw.prepare_threshold = None  # a transaction pooler forgets prepared statements
+        return raw
+
+    def engine(size: int, settings: dict[str, str]) -> Engine:
+        made = create_engine(
+            "postgresql+psycopg://",
+            creator=session,
+            poolclass=QueuePool,
+            pool_size=size,
+            max_overflow=0,
+            pool_timeout=10,
+            pool_pre_ping=True,
+            pool_recycle=RECYCLE_S,
+            pool_use_lifo=True,
+            isolation_level="READ COMMITTED",
+        )
+        wanted = settings | ({"search_path": url.schema} if url.schema else {})
+        statement = select(*[func.set_config(name, value, True) for name, value in wanted.items()])
+
+        def settle(connection: Connection) -> None:
+            connection.execute(statement)
+
+        event.listen(made, "begin", settle)
+        return made
+
+    return engine(READ_CONNECTIONS, _READ_SETTINGS), engine(WRITE_CONNECTIONS, _WRITE_SETTINGS)
+
+
+def _sqlite_engines(url: DatabaseUrl) -> tuple[Engine, Engine]:
+    def reading() -> sqlite3.Connection:
+        raw = sqlite_session(url)
+        raw.execute("PRAGMA query_only=ON")
+        return raw
+
+    def begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN")
+
+    def writing() -> sqlite3.Connection:
+        return sqlite_session(url, timeout_s=0)
+
+    reads = create_engine(
+        "sqlite://", creator=reading, poolclass=QueuePool, pool_size=READ_CONNECTIONS, max_overflow=0
+    )
+    event.listen(reads, "begin", begin)
+    writes = create_engine("sqlite://", creator=writing, poolclass=QueuePool, pool_size=1, max_overflow=0)
+    return reads, writes
+
+
+def clock(connection: Connection) -> ColumnElement[int]:
+    """Give the database's clock in microseconds, as an expression for one statement."""
+    if connection.dialect.name == "postgresql":
+        return literal_column(PG_CLOCK, Integer())
+    return literal(time.time_ns() // 1000)  # SQLite runs in this process: its clock is ours
+
+
+def insert_into(connection: Connection, table: Table) -> Any:
+    """Start an insert that knows `on_conflict_do_nothing` on this connection's database."""
+    makers: dict[str, Any] = {"postgresql": pg_insert, "sqlite": sqlite_insert}
+    made: Insert = makers[connection.dialect.name](table)
+    return made
+
+
+@contextmanager
+def explained(url: DatabaseUrl) -> Generator[None]:
+    """Turn driver errors into this layer's; what keeps a database from opening becomes one sentence that names it."""
+    try:
+        with translated(), _unwrapped():
+            yield
+    except ConnectionLost as exc:
+        raise ConnectionLost(f"cannot connect to {url.label}: {_last_line(exc)}") from exc
+    except RepositoryError as exc:
+        advice = _ADVICE.get(_code(exc.__cause__))
+        if advice is None:
+            raise
+        raise UnusableDatabase(f"cannot use {url.label}: {advice} ({_last_line(exc)})") from exc
+
+
+@contextmanager
+def _unwrapped() -> Generator[None]:
+    try:
+        yield
+    except DBAPIError as exc:
+        if exc.orig is None:
+            raise
+        raise exc.orig from None
+
+
+def _last_line(exc: BaseException) -> str:
+    return (str(exc).strip().splitlines() or [type(exc).__name__])[-1].strip()
+
+
+def _code(exc: BaseException | None) -> str:
+    if isinstance(exc, psycopg.Error):
+        return exc.sqlstate or ""
+    number: int = getattr(exc, "sqlite_errorcode", 0)
+    return f"sqlite{number & 0xFF}"
+
+
+_ADVICE: Final = {
+    f"sqlite{sqlite3.SQLITE_NOTADB}": "the file is not a SQLite database; name another file",
+    f"sqlite{sqlite3.SQLITE_CANTOPEN}": "the file cannot be opened; check the path and its permissions",
+    f"sqlite{sqlite3.SQLITE_PERM}": "this user may not open the file; change its permissions",
+    f"sqlite{sqlite3.SQLITE_READONLY}": "this user may not write the file; change its permissions",
+    f"sqlite{sqlite3.SQLITE_CORRUPT}": "the file is damaged; restore it from a backup",
+    "42501": "the role lacks a privilege; grant it, or connect as the owner of the schema",
+}
