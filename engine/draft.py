@@ -1,0 +1,232 @@
+"""The overlay on which one instance's events fold: rows as read, rows as changed, and what is to be written.
+
+A draft never does I/O. A row that was not read raises `NeedRows`; the caller reads it and folds again from the start,
+which is cheap because it is rare. Every change of state goes through `move`, which asks the table of `states.py` and
+writes the journal row: one journal row per transition, one final image per row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ..repositories.batch import Changes
+from ..repositories.records import (
+    TERMINAL_INSTANCE_STATES,
+    TERMINAL_TASK_STATES,
+    BlobRow,
+    InstanceRow,
+    InstanceState,
+    JournalRow,
+    TaskRow,
+    TaskState,
+)
+from .errors import NotFound
+from .outcomes import Payload
+from .plan import Plan
+from .states import InstanceEvent, TaskEvent, next_instance_state, next_task_state
+
+__all__ = ["SWEEP_LIMIT", "Draft", "NeedRows", "Snapshot", "Terms", "under"]
+
+#: Rows that one transaction may stop, skip or make beyond the ones an event concerns.
+SWEEP_LIMIT = 1_000
+
+
+def under(scope: str, path: str) -> bool:
+    """Does `path` lie in the scope at path `scope` (at any depth)?"""
+    if not scope:
+        return path != ""
+    return len(path) > len(scope) and path.startswith(scope) and path[len(scope)] in ".[#!"
+
+
+@dataclass(slots=True)
+class Snapshot:
+    """What was read under the instance's lock. A path that maps to None is truly absent."""
+
+    instance: InstanceRow | None
+    tasks: dict[str, TaskRow | None] = field(default_factory=dict[str, TaskRow | None])
+    #: Unfinished rows below a scope, by (scope path, last path handled).
+    sweeps: dict[tuple[str, str], list[TaskRow]] = field(default_factory=dict[tuple[str, str], list[TaskRow]])
+
+
+@dataclass(slots=True, frozen=True)
+class Terms:
+    """The facts of a transaction that a decision may use."""
+
+    #: The database's clock, read under the locks, in microseconds.
+    now: int
+    #: The engine that writes.
+    engine: str
+    #: May this engine execute (an engine), or does it only write (a client)?
+    executes: bool = True
+    executors: frozenset[str] = frozenset()
+    #: Executor slots that may be given to tasks of this instance without asking the ready index.
+    slots: int = 0
+    #: Ready tasks of this priority wait for a slot: a lower one may not overtake. None = nobody waits.
+    floor: int | None = None
+
+
+class NeedRows(Exception):
+    """The fold needs rows that were not read: `keys` are paths, `sweeps` are (scope path, last path handled)."""
+
+    def __init__(self, keys: tuple[str, ...] = (), sweep: tuple[str, str] | None = None) -> None:
+        super().__init__(keys, sweep)
+        self.keys = keys
+        self.sweep = sweep
+
+
+class Draft:
+    """One instance while its events fold."""
+
+    def __init__(self, plan: Plan, snapshot: Snapshot, terms: Terms) -> None:
+        self.plan = plan
+        self.terms = terms
+        self.now = terms.now
+        self.slots = terms.slots
+        self.changes = Changes()
+        #: Rows this engine holds after the transaction: to be executed.
+        self.claimed: list[TaskRow] = []
+        #: (path, attempt) of running tasks that are asked to stop.
+        self.stopped: list[tuple[str, int]] = []
+        self._snapshot = snapshot
+        self._instance = snapshot.instance.copy() if snapshot.instance else None
+        self._instance_is_new = False
+        self._rows: dict[str, TaskRow] = {}
+        self._new: set[str] = set()
+        self._counted: set[str] = set()
+
+    # --- reading
+
+    @property
+    def instance(self) -> InstanceRow:
+        if self._instance is None:
+            raise NotFound("there is no such instance.")
+        return self._instance
+
+    @property
+    def has_instance(self) -> bool:
+        return self._instance is not None
+
+    def peek(self, path: str) -> TaskRow | None:
+        """The row if it is at hand; never asks for more."""
+        return self._rows.get(path) or self._snapshot.tasks.get(path)
+
+    def row(self, path: str) -> TaskRow | None:
+        """The row as it stands in this fold; None when it does not exist."""
+        found = self._rows.get(path)
+        if found is not None:
+            return found
+        try:
+            return self._snapshot.tasks[path]
+        except KeyError:
+            if self._instance_is_new:
+                return None
+            raise NeedRows((path,)) from None
+
+    def known(self, path: str) -> TaskRow:
+        """The row, which must exist."""
+        found = self.row(path)
+        if found is None:
+            raise LookupError(f"task {path!r} of instance {self.instance.id} has no row")
+        return found
+
+    def descendants(self, scope: str, after: str) -> tuple[list[TaskRow], str | None]:
+        """Unfinished rows below `scope` beyond `after`, parents first, and where to go on (None = at the end)."""
+        read = self._snapshot.sweeps.get((scope, after))
+        if read is None:
+            if self._instance_is_new:
+                read = []
+            else:
+                raise NeedRows(sweep=(scope, after))
+        last = read[-1].path if len(read) >= SWEEP_LIMIT else None
+        paths = {row.path for row in read} | set(self._rows)
+        for row in read:
+            self._snapshot.tasks.setdefault(row.path, row)
+        wanted = sorted(
+            p for p in paths if p > after and (last is None or p <= last) and under(scope, p)
+        )
+        rows = [row for p in wanted if (row := self.row(p)) and row.state not in TERMINAL_TASK_STATES]
+        return rows, last
+
+    # --- changing
+
+    def begin(self, instance: InstanceRow, reason: str) -> None:
+        """Make the instance row; its tasks are known to be absent."""
+        self._instance = instance
+        self._instance_is_new = True
+        self._journal(None, 0, None, instance.state, reason)
+
+    def edit(self, path: str, *, counters: bool = False) -> TaskRow:
+        """The row, ready to be changed; `counters` when its scope fields change."""
+        row = self._rows.get(path)
+        if row is None:
+            row = self._rows[path] = self.known(path).copy()
+        if counters:
+            self._counted.add(path)
+        return row
+
+    def born(self, row: TaskRow, event: TaskEvent, reason: str, *, scope_row: bool = False) -> TaskRow:
+        """Insert a row with its first transition; `row.state` is set here."""
+        self._rows[row.path] = row
+        self._new.add(row.path)
+        if scope_row:
+            self._counted.add(row.path)
+        self._shift(row, None, event, reason)
+        return row
+
+    def move(self, row: TaskRow, event: TaskEvent, reason: str) -> TaskRow:
+        """Change a row's state by an event. Raises IllegalTransition before anything is changed."""
+        next_task_state(row.state, event, label=f"{row.instance_id}/{row.path}")
+        row = self.edit(row.path)
+        self._shift(row, row.state, event, reason)
+        return row
+
+    def _shift(self, row: TaskRow, old: TaskState | None, event: TaskEvent, reason: str) -> None:
+        new = next_task_state(old, event, label=row.path)
+        row.state = new
+        row.ready_at = self.now if new is TaskState.QUEUED else None
+        row.engine = self.terms.engine if new is TaskState.RUNNING else None
+        row.ended_at = self.now if new in TERMINAL_TASK_STATES else None
+        row.wake_at = None
+        self._journal(row.path, row.attempt, old, new, reason)
+
+    def move_instance(self, event: InstanceEvent, reason: str) -> None:
+        instance = self.instance
+        old = instance.state
+        new = next_instance_state(old, event, label=instance.id)
+        instance.state = new
+        if new is InstanceState.RUNNING:
+            instance.started_at = self.now
+        instance.ended_at = self.now if new in TERMINAL_INSTANCE_STATES else None
+        self._journal(None, 0, old, new, reason)
+
+    def _journal(self, path: str | None, attempt: int, old: str | None, new: str, reason: str) -> None:
+        instance = self.instance
+        self.changes.journal.append(
+            JournalRow(instance.id, path, instance.gen, attempt, old, new, reason, self.now, self.terms.engine)
+        )
+
+    def store(self, payload: Payload) -> tuple[str | None, str | None]:
+        """Columns (text, ref) of a payload; a large one goes to `blobs` once."""
+        if payload.ref is None:
+            return payload.text, None
+        self.changes.blobs.append(BlobRow(self.instance.id, payload.ref, payload.text or ""))
+        return None, payload.ref
+
+    # --- result
+
+    def finished(self) -> Changes:
+        """Everything that is to be written, each row once."""
+        changes = self.changes
+        if self._instance_is_new:
+            changes.new_instances.append(self.instance)
+        elif self._instance != self._snapshot.instance:
+            changes.instances.append(self.instance)
+        base: Mapping[str, TaskRow | None] = self._snapshot.tasks
+        for path, row in self._rows.items():
+            counted = path in self._counted
+            if path in self._new:
+                (changes.new_scopes if counted else changes.new_leaves).append(row)
+            elif row != base.get(path):
+                (changes.scopes if counted else changes.leaves).append(row)
+        return changes

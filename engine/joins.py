@@ -1,0 +1,40 @@
+"""When a map's join is met or can no longer be met (DSL rule 17); pure arithmetic."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+from .plan import JoinRule
+
+__all__ = ["Verdict", "verdict"]
+
+Verdict = Literal["met", "impossible"]
+
+
+def verdict(rule: JoinRule, *, total: int, good: int, bad: int) -> Verdict | None:
+    """Decide at the first moment it is certain; None while it is open.
+
+    `good` counts completed and skipped items, `bad` failed and cancelled ones. `all` waits for every item, because
+    its output holds every item; the others stop waiting as soon as enough succeeded.
+    """
+    if rule.need == "all" and rule.need_percent is None:
+        if bad > _tolerated(rule, total):
+            return "impossible"
+        return "met" if good + bad == total else None
+    need = _needed(rule, total)
+    if good >= need:
+        return "met"
+    return "impossible" if total - bad < need else None
+
+
+def _needed(rule: JoinRule, total: int) -> int:
+    if rule.need_percent is not None:
+        return math.ceil(total * rule.need_percent / 100)
+    return 1 if rule.need == "any" else int(rule.need)
+
+
+def _tolerated(rule: JoinRule, total: int) -> int:
+    if rule.tolerate_percent is not None:
+        return math.floor(total * rule.tolerate_percent / 100)
+    return rule.tolerate

@@ -1,0 +1,455 @@
+"""What one ended task sets off inside its instance: successors, skips, scopes, joins, the instance's end. Pure.
+
+Two queues keep the order right: every *decision* (a task became terminal: tell its scope) is handled before any
+*leaving* (a task came to rest: its scope has one open row less), so that a scope never ends while a successor of its
+last task is still to be reached.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from typing import Any
+
+from ..repositories.records import (
+    TERMINAL_TASK_STATES,
+    BlobRow,
+    InstanceState,
+    TaskRow,
+    TaskState,
+)
+from .draft import SWEEP_LIMIT, Draft
+from .joins import verdict
+from .outcomes import Expanded
+from .plan import Plan, PlanNode, ScopePlan, address_of
+from .states import InstanceEvent, TaskEvent
+
+__all__ = ["ITEMS", "ITEMS_PER_PAGE", "LEAVES", "WINDOW", "Ripple", "error_text", "items_key", "map_scope"]
+
+#: Markers in `output_ref`: the value is read from the rows of the map's items, or of the scope's last nodes.
+ITEMS = "@items"
+LEAVES = "@leaves"
+#: Rows of a map that may be unfinished at a time when the definition sets no `concurrency`.
+WINDOW = 1_000
+#: Items per page in `blobs`. Persisted layout: changing it would make stored pages unreadable.
+ITEMS_PER_PAGE = 200
+
+_FAILED = frozenset({TaskState.FAILED, TaskState.EXPIRED, TaskState.CANCELLED})
+_GOOD = frozenset({TaskState.COMPLETED, TaskState.SKIPPED})
+
+
+def items_key(path: str, gen: int, page: int) -> str:
+    """Key in `blobs` of one page of a map's items."""
+    return f"items:{path}:{gen}:{page}"
+
+
+def map_scope(plan: Plan, row: TaskRow) -> PlanNode | None:
+    """The map node a row stands for, or None for any other row."""
+    node = plan.nodes.get(address_of(row.path))
+    return node if node is not None and node.kind == "map" else None
+
+
+def error_text(
+    code: str, message: str, *, node: str, path: str, attempt: int, details: Any = None, cause: str | None = None
+) -> str:
+    """An error object (DSL rule 25) as JSON text; `cause` is JSON text already."""
+    body = {"code": code, "message": message, "node": node, "path": path, "attempt": attempt, "details": details}
+    return json.dumps(body, separators=(",", ":"))[:-1] + f',"cause":{cause or "null"}}}'
+
+
+class Ripple:
+    """The consequences of one event, on one draft."""
+
+    def __init__(self, draft: Draft) -> None:
+        self.draft = draft
+        self.plan = draft.plan
+        self._decided: deque[tuple[str, bool]] = deque()
+        self._leaving: deque[str] = deque()
+        self._skipped = 0
+
+    def ended(self, row: TaskRow, *, counted: bool = True) -> None:
+        """A row became terminal. `counted`: its scope counts it as open."""
+        self._decided.append((row.path, counted))
+
+    def run(self) -> None:
+        """Follow every consequence until nothing is left to follow."""
+        while self._decided or self._leaving:
+            if self._decided:
+                path, counted = self._decided.popleft()
+                row = self.draft.known(path)
+                self._tell_scope(row)
+                if counted and row.open == 0:
+                    self._leaving.append(path)
+            else:
+                self._leave(self.draft.known(self._leaving.popleft()))
+
+    # --- a task ended
+
+    def _tell_scope(self, row: TaskRow) -> None:
+        if row.scope is None:
+            return
+        scope = self.draft.known(row.scope)
+        node = map_scope(self.plan, scope)
+        if node is not None:
+            self._item_ended(scope, node, row)
+        elif not self.is_closed(scope):
+            self._node_ended(scope, row)
+
+    def _node_ended(self, scope: TaskRow, row: TaskRow) -> None:
+        scope_plan = self.plan.scopes[address_of(scope.path)]
+        node = self.plan.nodes[address_of(row.path)]
+        if row.state in _FAILED and not node.failure_handled:
+            self._fail_scope(scope, node, row)
+            return
+        for name in node.successors:
+            self._reach(scope, scope_plan, name, node.name, row.state)
+
+    def _fail_scope(self, scope: TaskRow, node: PlanNode, row: TaskRow) -> None:
+        """DSL rule 23: nothing new starts, running tasks end, the rest is cancelled, then the scope fails."""
+        scope = self.draft.edit(scope.path, counters=True)
+        scope.closed = "failed"
+        cause = row.error or error_text(
+            "cancelled", "the task was cancelled", node=node.name, path=row.path, attempt=row.attempt
+        )
+        scope.error = cause if scope.scope is None else self._wrapped(scope, cause)
+        self.sweep(scope)
+
+    def _wrapped(self, scope: TaskRow, cause: str) -> str:
+        inner = json.loads(cause)
+        return error_text(
+            inner["code"],
+            inner["message"],
+            node=_label(scope.path),
+            path=scope.path,
+            attempt=scope.attempt,
+            cause=cause,
+        )
+
+    def is_closed(self, scope: TaskRow) -> bool:
+        """True when the scope, or one around it whose rows are not all swept yet, starts nothing new."""
+        if scope.closed:
+            return True
+        if not self.draft.instance.sweeps:
+            return False
+        outer = scope.scope
+        while outer is not None:
+            row = self.draft.known(outer)
+            if row.closed:
+                return True
+            outer = row.scope
+        return False
+
+    # --- successors
+
+    def _reach(self, scope: TaskRow, scope_plan: ScopePlan, name: str, by: str, state: TaskState) -> None:
+        """Tell node `name` that its dependency `by` ended in `state` (DSL rule 8)."""
+        node = scope_plan.nodes[name]
+        path = f"{scope.path}.{name}" if scope.path else name
+        row = self.draft.row(path) if len(node.deps) > 1 else None
+        if row is not None and (row.state is not TaskState.PENDING or row.remaining == 0):
+            return  # decided already, or about to be skipped by the rest of a long cascade
+        holds = next(state in edge.on for edge in node.deps if edge.node == by)
+        if not holds:
+            self._skip(scope, node, path, row, f"{by} is {state}")
+            return
+        remaining = (len(node.deps) if row is None else row.remaining) - 1
+        if remaining == 0:
+            self.activate(scope, node, path, row)
+        elif row is None:
+            fresh = self._fresh(scope, node, path)
+            fresh.remaining = remaining
+            self._count(scope.path)
+            self.draft.born(fresh, TaskEvent.AWAIT, f"{by} is {state}")
+        else:
+            self.draft.edit(path).remaining = remaining
+
+    def _skip(self, scope: TaskRow, node: PlanNode, path: str, row: TaskRow | None, reason: str) -> None:
+        """Skip a node that can no longer run. A long cascade is cut: the rest goes on in the next transaction."""
+        if row is None and self._skipped >= SWEEP_LIMIT:
+            fresh = self._fresh(scope, node, path)
+            self._count(scope.path)
+            self.draft.born(fresh, TaskEvent.AWAIT, reason).wake_at = self.draft.now
+            return
+        self._skipped += 1
+        if row is None:
+            self.ended(self.draft.born(self._fresh(scope, node, path), TaskEvent.SKIP, reason), counted=False)
+        else:
+            self.ended(self.draft.move(row, TaskEvent.SKIP, reason))
+
+    def activate(self, scope: TaskRow, node: PlanNode, path: str, row: TaskRow | None) -> None:
+        """All dependencies hold: enter a group, or make the task claimable."""
+        if row is None:
+            self._count(scope.path)
+            row = self._fresh(scope, node, path)
+            is_new = True
+        else:
+            is_new = False
+        if node.kind == "do" and node.when is None:
+            self._apply(row, TaskEvent.ENTER, "entered", is_new=is_new, scope_row=True)
+            self.enter(self.draft.known(path))
+        else:
+            self.ready(row, "dependencies met" if node.deps else "scope entered", is_new=is_new)
+
+    def ready(self, row: TaskRow, reason: str, *, is_new: bool = False) -> None:
+        """Make a row claimable, or claim it at once when this engine may execute it now."""
+        if not is_new:
+            row = self.draft.edit(row.path)
+        row.remaining = 0
+        if self._may_claim(row):
+            self.claim(row, reason, is_new=is_new)
+        else:
+            self._apply(row, TaskEvent.READY, reason, is_new=is_new, scope_row=self._is_scope(row))
+
+    def claim(self, row: TaskRow, reason: str, *, is_new: bool = False) -> None:
+        """Take a row for this engine; an executor's task begins a new attempt and uses a slot."""
+        draft = self.draft
+        if not is_new:
+            row = draft.edit(row.path)
+        if row.executor is not None:
+            row.attempt += 1
+            draft.slots -= 1
+        row.started_at = row.started_at if row.executor is None and row.started_at else draft.now
+        self._apply(row, TaskEvent.CLAIM, reason, is_new=is_new, scope_row=self._is_scope(row))
+        draft.claimed.append(draft.known(row.path))
+        if draft.instance.state is InstanceState.PENDING:
+            draft.move_instance(InstanceEvent.RUN, "first task claimed")
+
+    def _may_claim(self, row: TaskRow) -> bool:
+        terms = self.draft.terms
+        if not terms.executes:
+            return False
+        if row.executor is None:
+            return True
+        if self.draft.slots <= 0 or row.executor not in terms.executors or row.crashes >= 2:
+            return False
+        return terms.floor is None or row.priority >= terms.floor
+
+    def _apply(self, row: TaskRow, event: TaskEvent, reason: str, *, is_new: bool, scope_row: bool) -> None:
+        if is_new:
+            self.draft.born(row, event, reason, scope_row=scope_row)
+        else:
+            self.draft.move(row, event, reason)
+            if scope_row:
+                self.draft.edit(row.path, counters=True)
+
+    def _is_scope(self, row: TaskRow) -> bool:
+        address = address_of(row.path)
+        node = self.plan.nodes.get(address)
+        return node is None or node.kind in {"map", "do", "wait"}
+
+    def _fresh(self, scope: TaskRow, node: PlanNode, path: str) -> TaskRow:
+        return new_task(scope.instance_id, path, scope.path, gen=self.draft.instance.gen, node=node)
+
+    def _count(self, scope_path: str) -> None:
+        self.draft.edit(scope_path, counters=True).open += 1
+
+    # --- scopes
+
+    def enter(self, row: TaskRow) -> None:
+        """Start the nodes of a scope that have no dependencies."""
+        scope_plan = self.plan.scopes[address_of(row.path)]
+        self.draft.edit(row.path, counters=True).total = len(scope_plan.nodes)
+        for name in scope_plan.roots:
+            path = f"{row.path}.{name}" if row.path else name
+            self.activate(row, scope_plan.nodes[name], path, None)
+
+    def _leave(self, row: TaskRow) -> None:
+        """A row and everything below it is at rest."""
+        if row.scope is None:
+            self._end_instance(row)
+            return
+        scope = self.draft.edit(row.scope, counters=True)
+        scope.open -= 1
+        if scope.open == 0:
+            self._scope_empty(scope)
+
+    def _scope_empty(self, scope: TaskRow) -> None:
+        if scope.state in TERMINAL_TASK_STATES:
+            self._leaving.append(scope.path)
+        elif scope.state is not TaskState.WAITING:
+            return  # its output is being evaluated
+        elif scope.closed == "failed":
+            self.ended(self.draft.move(scope, TaskEvent.FAIL, "a task failed"))
+        elif scope.closed == "cancelled":
+            self.ended(self.draft.move(scope, TaskEvent.CANCEL, "cancelled"))
+        elif map_scope(self.plan, scope) is None:
+            self._complete_scope(scope)
+
+    def _complete_scope(self, scope: TaskRow) -> None:
+        """Every node completed or was skipped: the output is evaluated, or stays to be read from the last nodes."""
+        address = address_of(scope.path)
+        node = self.plan.nodes.get(address)
+        if self.plan.scopes[address].output is not None or (node is not None and node.output is not None):
+            self.ready(self.draft.edit(scope.path, counters=True), "output")
+        else:
+            self.draft.edit(scope.path, counters=True).output_ref = LEAVES
+            self.ended(self.draft.move(scope, TaskEvent.SUCCEED, "all nodes ended"))
+
+    def _end_instance(self, root: TaskRow) -> None:
+        draft = self.draft
+        if draft.instance.state is InstanceState.PENDING:
+            draft.move_instance(InstanceEvent.RUN, "nothing to claim")
+        if draft.instance.state is InstanceState.CANCELLING:
+            draft.move_instance(InstanceEvent.STOP, "nothing runs any more")
+        elif root.state is TaskState.COMPLETED:
+            draft.move_instance(InstanceEvent.COMPLETE, "all nodes ended")
+        else:
+            draft.move_instance(InstanceEvent.FAIL, "a node failed")
+
+    # --- maps
+
+    def expand(self, row: TaskRow, node: PlanNode, outcome: Expanded) -> None:
+        """The list is known: store it, then make the first rows (item count and list are committed before any runs)."""
+        row = self.draft.edit(row.path, counters=True)
+        row.total = outcome.total
+        row.width = outcome.concurrency
+        for number, page in enumerate(outcome.pages):
+            self.draft.changes.blobs.append(
+                BlobRow(row.instance_id, items_key(row.path, row.gen, number), page)
+            )
+        self.draft.move(row, TaskEvent.ENTER, f"{outcome.total} items")
+        self._judge(row, node, None)
+        if row.closed is None and row.state is TaskState.WAITING:
+            self._refill(row, node)
+
+    def _item_ended(self, scope: TaskRow, node: PlanNode, item: TaskRow) -> None:
+        scope = self.draft.edit(scope.path, counters=True)
+        if item.state is TaskState.COMPLETED:
+            scope.done += 1
+        elif item.state is TaskState.SKIPPED:
+            scope.skipped += 1
+        else:
+            scope.failed += 1
+        if scope.closed or scope.state is not TaskState.WAITING:
+            self.draft.edit(item.path).closed = "late"
+        elif not self.is_closed(scope):
+            self._judge(scope, node, item)
+        if self._keeps_starting(scope, node) and not self.is_closed_around(scope):
+            self._refill(scope, node)
+
+    def _keeps_starting(self, scope: TaskRow, node: PlanNode) -> bool:
+        return scope.closed is None or (scope.closed == "completed" and node.join.rest == "keep")
+
+    def is_closed_around(self, scope: TaskRow) -> bool:
+        """True when a scope around this one starts nothing new."""
+        return scope.scope is not None and self.is_closed(self.draft.known(scope.scope))
+
+    def _judge(self, scope: TaskRow, node: PlanNode, item: TaskRow | None) -> None:
+        """Close the map as soon as its join is certain; the rest is cancelled or kept (DSL rule 17)."""
+        total = scope.total or 0
+        found = verdict(node.join, total=total, good=scope.done + scope.skipped, bad=scope.failed)
+        if found is None:
+            return
+        rest = scope.next < total or scope.open > (0 if item is None else 1)
+        if found == "impossible":
+            scope.closed = "failed"
+            scope.error = self._join_error(scope, node, item)
+            self.ended(self.draft.move(scope, TaskEvent.FAIL, "join"))
+        else:
+            scope.closed = "completed"
+            if node.output is not None:
+                self.ready(scope, "output")
+            else:
+                scope.output_ref = ITEMS
+                self.ended(self.draft.move(scope, TaskEvent.SUCCEED, "join"))
+        if rest and node.join.rest == "cancel":
+            self.sweep(scope)
+
+    def _join_error(self, scope: TaskRow, node: PlanNode, item: TaskRow | None) -> str:
+        message = f"{scope.failed} of {scope.total} items failed, {scope.done + scope.skipped} completed"
+        return error_text(
+            "join",
+            f"the join of {node.name or scope.path!r} cannot be met: {message}",
+            node=node.name,
+            path=scope.path,
+            attempt=0,
+            cause=item.error if item is not None else None,
+        )
+
+    def _refill(self, scope: TaskRow, node: PlanNode) -> None:
+        """Make rows for the next items: at most `concurrency` unfinished ones, or a window topped up at half."""
+        total, limit = scope.total or 0, scope.width or WINDOW
+        if scope.next >= total or (scope.width is None and scope.open > WINDOW // 2):
+            return
+        stop = min(total, scope.next + min(limit - scope.open, WINDOW))
+        body = node.body
+        assert body is not None
+        for index in range(scope.next, stop):
+            path = f"{scope.path}[{index}]"
+            if isinstance(body, PlanNode):
+                self.activate(scope, body, path, None)
+            else:
+                self._count(scope.path)
+                row = new_task(scope.instance_id, path, scope.path, gen=self.draft.instance.gen)
+                self.enter(self.draft.born(row, TaskEvent.ENTER, "item", scope_row=True))
+        self.draft.edit(scope.path, counters=True).next = max(stop, scope.next)
+
+    # --- stopping
+
+    def sweep(self, scope: TaskRow) -> None:
+        """Stop what is unfinished below a closed scope, at most SWEEP_LIMIT rows a transaction; the row is the cursor."""
+        draft = self.draft
+        scope = draft.edit(scope.path, counters=True)
+        hard = scope.closed == "cancelled" or map_scope(self.plan, scope) is not None
+        going_on = scope.cursor is not None
+        rows, last = draft.descendants(scope.path, scope.cursor or scope.path)
+        scope.cursor = last
+        scope.wake_at = draft.now if last else None
+        if last and not going_on:
+            draft.instance.sweeps += 1
+        elif going_on and not last:
+            draft.instance.sweeps -= 1
+        for row in rows:
+            self._stop(row, hard=hard)
+
+    def _stop(self, row: TaskRow, *, hard: bool) -> None:
+        if row.state is TaskState.RUNNING:
+            if (hard or row.executor is None) and row.closed is None:
+                self.draft.edit(row.path, counters=self._is_scope(row)).closed = "cancelled"
+                self.draft.stopped.append((row.path, row.attempt))
+        elif row.open > 0 and row.state is TaskState.WAITING:
+            row = self.draft.edit(row.path, counters=True)
+            row.closed = row.closed or "cancelled"
+        else:
+            self.ended(self.draft.move(row, TaskEvent.CANCEL, "scope closed"))
+
+
+def _label(path: str) -> str:
+    return path.rsplit(".", 1)[-1]
+
+
+def new_task(
+    instance_id: str, path: str, scope: str | None, *, gen: int, node: PlanNode | None = None
+) -> TaskRow:
+    """A row with nothing done yet; its state comes with its first transition."""
+    return TaskRow(
+        instance_id=instance_id,
+        path=path,
+        scope=scope,
+        executor=node.executor if node else None,
+        gen=gen,
+        state=TaskState.PENDING,
+        attempt=0,
+        failures=0,
+        crashes=0,
+        engine=None,
+        queue=node.queue if node else "default",
+        priority=node.priority if node else 0,
+        ready_at=None,
+        wake_at=None,
+        remaining=0,
+        open=0,
+        total=None,
+        next=0,
+        width=None,
+        done=0,
+        failed=0,
+        skipped=0,
+        closed=None,
+        cursor=None,
+        output=None,
+        output_ref=None,
+        error=None,
+        started_at=None,
+        ended_at=None,
+    )

@@ -1,0 +1,366 @@
+"""Steps 7 and 8 for a batch: lock, read, decide, write, commit (DESIGN section 3a), on one connection.
+
+A batch holds events of many instances. Each instance folds on its own; rows that a fold lacks are read for all
+instances together, so a batch needs few round trips however wide it is. The transaction either commits everything or
+nothing; how a failing batch is split is the writer's matter (`engine/writer.py`).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Final
+
+from ..executors.base import TaskError
+from ..repositories.batch import Batch, Changes, ClaimWish, Opening
+from ..repositories.dialect import Connection
+from ..repositories.records import InstanceRow, TaskRow, TaskState
+from .decide import Decision, Need, decide, first_keys
+from .draft import SWEEP_LIMIT, Snapshot, Terms
+from .errors import EngineError, NotFound
+from .events import Applied, Claim, Event, StartInstance, TaskEnded, TimerDue
+from .outcomes import Failed, Succeeded
+from .plan import Plan, address_of
+from .plans import PlanCache
+
+__all__ = ["BatchReport", "ClaimedTask", "Pending", "Standing", "Transaction", "Wishes"]
+
+log: Final = logging.getLogger("strataflow.transaction")
+_PATHS_END: Final = "]"  # the first character after every separator that may follow a scope's path
+#: Rounds of reading that one fold may ask for; more means a defect, not a deep definition.
+_MAX_ROUNDS: Final = 10_000
+
+Done = Callable[["Applied | EngineError"], None]
+
+
+@dataclass(slots=True)
+class Pending:
+    """An event on its way, and whom to tell."""
+
+    event: Event
+    done: Done | None = None
+
+
+@dataclass(slots=True, frozen=True)
+class Wishes:
+    """What the scheduler wants of this batch beside the events."""
+
+    claim: ClaimWish | None = None
+    #: Due timers to promote, at most.
+    due: int = 0
+    #: Executor slots that are free, those of the batch's outcomes included.
+    slots: int = 0
+    #: Highest priority that the last peek left waiting; None when nobody waited.
+    floor: int | None = None
+
+
+@dataclass(slots=True, frozen=True)
+class Standing:
+    """Who writes: the engine's id, its batch number (the receipt), its lease time in microseconds, its role."""
+
+    engine_id: str
+    batch: int
+    ttl: int
+    executes: bool
+    executors: frozenset[str]
+
+
+@dataclass(slots=True)
+class ClaimedTask:
+    """A task this engine holds: everything its execution needs without asking the database for the row again."""
+
+    plan: Plan
+    instance: InstanceRow
+    row: TaskRow
+
+
+@dataclass(slots=True)
+class BatchReport:
+    """What a committed batch did; hints for the loops, the rows are the truth."""
+
+    now: int
+    #: Answers for the batch's events, in their order; None where the event waits for its plan.
+    answers: list[tuple[Pending, Applied | EngineError]] = field(
+        default_factory=list["tuple[Pending, Applied | EngineError]"]
+    )
+    #: Events whose definition is not loaded: definition id → events.
+    unplanned: dict[str, list[Pending]] = field(default_factory=dict[str, list[Pending]])
+    claimed: list[ClaimedTask] = field(default_factory=list[ClaimedTask])
+    #: (instance, path, attempt) of running tasks that are asked to stop.
+    stopped: list[tuple[str, str, int]] = field(default_factory=list[tuple[str, str, int]])
+    #: Rows this batch wrote, by instance, for the value cache and for listeners.
+    decisions: list[tuple[Plan, Decision]] = field(default_factory=list[tuple[Plan, Decision]])
+    #: Priority of the best ready task that stays unclaimed as far as this batch saw; None = none seen.
+    waiting: int | None = None
+    #: True when the ready index was looked at.
+    peeked: bool = False
+    ready_elsewhere: tuple[str, ...] = ()
+    #: Earliest `wake_at` that this batch wrote.
+    wake_at: int | None = None
+
+
+@dataclass(slots=True)
+class _Work:
+    """One instance of the batch while it folds."""
+
+    instance_id: str
+    pending: list[Pending] = field(default_factory=list[Pending])
+    events: list[Event] = field(default_factory=list[Event])
+    snapshot: Snapshot = field(default_factory=lambda: Snapshot(None))
+    plan: Plan | None = None
+    own_claims: int = 0
+    internal: bool = False
+    decision: Decision | None = None
+
+
+class Transaction:
+    """Runs batches on one connection. Not thread-safe: one writer thread owns it."""
+
+    def __init__(self, connection: Connection, plans: PlanCache) -> None:
+        self._batch = Batch(connection)
+        self._plans = plans
+
+    def run(
+        self,
+        pendings: list[Pending],
+        standing: Standing,
+        wishes: Wishes,
+        *,
+        also_lock: Iterable[str] = (),
+    ) -> BatchReport:
+        """One transaction. Raises `Fenced`, `Retryable`, `BadRow`, … with everything rolled back."""
+        try:
+            return self._run(pendings, standing, wishes, tuple(also_lock))
+        except BaseException:
+            self._batch.rollback()
+            raise
+
+    def _run(
+        self, pendings: list[Pending], standing: Standing, wishes: Wishes, also_lock: tuple[str, ...]
+    ) -> BatchReport:
+        works = _grouped(pendings)
+        opening = self._open(works, standing, wishes, also_lock)
+        report = BatchReport(now=opening.now, peeked=wishes.claim is not None)
+        self._settle_keys(works, report)
+        self._add_due_and_ready(works, opening, wishes, report)
+        self._fill(works, opening, report)
+        self._decide_all(works, opening, standing, wishes)
+        changes = Changes()
+        for work in works.values():
+            if work.decision is not None and work.plan is not None:
+                changes.extend(work.decision.changes)
+        self._batch.write(changes)
+        _account(report, works, changes)
+        return report
+
+    def _open(
+        self,
+        works: dict[str, _Work],
+        standing: Standing,
+        wishes: Wishes,
+        also_lock: tuple[str, ...],
+    ) -> Opening:
+        keys: dict[tuple[str, str], None] = {}
+        new_keys: list[tuple[str, str, str]] = []
+        for work in works.values():
+            for pending in work.pending:
+                event = pending.event
+                if isinstance(event, StartInstance):
+                    plan = self._plans.get(event.definition_id)
+                    if event.key is not None and plan is not None:
+                        new_keys.append((plan.name, event.key, event.instance_id))
+                    work.plan = plan
+                else:
+                    for path in first_keys(self._plans.hint(work.instance_id), event):
+                        keys[work.instance_id, path] = None
+        opening = self._batch.open(
+            engine_id=standing.engine_id,
+            batch=standing.batch,
+            ttl=standing.ttl,
+            instance_ids=sorted({*works, *also_lock}),
+            task_keys=list(keys),
+            new_keys=sorted(new_keys),
+            claim=wishes.claim,
+            due_limit=wishes.due,
+        )
+        for instance_id, path in keys:
+            works[instance_id].snapshot.tasks[path] = None
+        return opening
+
+    def _settle_keys(self, works: dict[str, _Work], report: BatchReport) -> None:
+        """A keyed start whose key belongs to another instance answers with that instance and starts nothing."""
+        for work in list(works.values()):
+            event = work.pending[0].event
+            if not isinstance(event, StartInstance) or event.key is None or work.plan is None:
+                continue
+            owner = self._batch.key_owner(work.plan.name, event.key)
+            if owner != event.instance_id and owner is not None:
+                report.answers += [(p, Applied("existing", owner)) for p in work.pending]
+                del works[work.instance_id]
+
+    def _add_due_and_ready(
+        self, works: dict[str, _Work], opening: Opening, wishes: Wishes, report: BatchReport
+    ) -> None:
+        for row in opening.due:
+            _work(works, row).events.append(TimerDue(row.instance_id, row.path))
+        budget = _claim_budget(works, wishes, self._plans)
+        suspects = 1
+        for row in opening.ready:
+            if row.crashes >= 2:
+                suspects -= 1
+            if row.executor is not None and (budget <= 0 or suspects < 0):
+                _leave_waiting(report, row)
+                continue
+            work = _work(works, row)
+            work.events.append(Claim(row.instance_id, row.path))
+            if row.executor is not None:
+                budget -= 1
+                work.own_claims += 1
+        for row in opening.ready_elsewhere:
+            _leave_waiting(report, row)
+        report.ready_elsewhere = tuple({row.instance_id for row in opening.ready_elsewhere})
+
+    def _fill(self, works: dict[str, _Work], opening: Opening, report: BatchReport) -> None:
+        for row in (*opening.tasks, *opening.due, *opening.ready):
+            if row.instance_id in works:
+                works[row.instance_id].snapshot.tasks[row.path] = row
+        for work in list(works.values()):
+            instance = opening.instances.get(work.instance_id)
+            work.snapshot.instance = instance
+            work.events = [pending.event for pending in work.pending] + work.events
+            if instance is not None:
+                work.plan = self._plans.get(instance.definition_id)
+                missing = instance.definition_id if work.plan is None else None
+            else:
+                first = work.pending[0].event if work.pending else None
+                missing = first.definition_id if isinstance(first, StartInstance) and not work.plan else None
+                if not isinstance(first, StartInstance):
+                    error = NotFound(f"there is no instance {work.instance_id}.")
+                    report.answers += [(pending, error) for pending in work.pending]
+                    del works[work.instance_id]
+            if missing is not None:
+                report.unplanned.setdefault(missing, []).extend(work.pending)
+                del works[work.instance_id]
+
+    def _decide_all(
+        self, works: dict[str, _Work], opening: Opening, standing: Standing, wishes: Wishes
+    ) -> None:
+        open_slots = max(0, wishes.slots - sum(work.own_claims for work in works.values()))
+        todo = list(works.values())
+        for _ in range(_MAX_ROUNDS):
+            needs: list[tuple[_Work, Need]] = []
+            for work in todo:
+                terms = Terms(
+                    now=opening.now,
+                    engine=standing.engine_id,
+                    executes=standing.executes,
+                    executors=standing.executors,
+                    slots=open_slots + work.own_claims,
+                    floor=wishes.floor,
+                )
+                found = _decide_safely(work, terms)
+                if isinstance(found, Need):
+                    needs.append((work, found))
+                else:
+                    work.decision = found
+                    open_slots = terms.slots - found.slots_used
+            if not needs:
+                return
+            self._read(needs)
+            todo = [work for work, _ in needs]
+        raise EngineError("a decision asked for rows without end; this is a defect of the engine.")
+
+    def _read(self, needs: list[tuple[_Work, Need]]) -> None:
+        keys = [(work.instance_id, path) for work, need in needs for path in need.keys]
+        by_id = {work.instance_id: work.snapshot for work, _ in needs}
+        for instance_id, path in keys:
+            by_id[instance_id].tasks[path] = None
+        for row in self._batch.read_tasks(keys):
+            by_id[row.instance_id].tasks[row.path] = row
+        for work, need in needs:
+            if need.sweep is not None:
+                scope, after = need.sweep
+                high = scope + _PATHS_END if scope else "~"
+                work.snapshot.sweeps[need.sweep] = self._batch.open_under(
+                    work.instance_id, after, high, SWEEP_LIMIT
+                )
+
+
+def _grouped(pendings: list[Pending]) -> dict[str, _Work]:
+    works: dict[str, _Work] = {}
+    for pending in pendings:
+        instance_id = pending.event.instance_id
+        work = works.get(instance_id)
+        if work is None:
+            work = works[instance_id] = _Work(instance_id)
+        work.pending.append(pending)
+    return works
+
+
+def _work(works: dict[str, _Work], row: TaskRow) -> _Work:
+    work = works.get(row.instance_id)
+    if work is None:
+        work = works[row.instance_id] = _Work(row.instance_id)
+    return work
+
+
+def _leave_waiting(report: BatchReport, row: TaskRow) -> None:
+    if report.waiting is None or row.priority > report.waiting:
+        report.waiting = row.priority
+
+
+def _claim_budget(works: dict[str, _Work], wishes: Wishes, plans: PlanCache) -> int:
+    """Slots for waiting tasks: all but what successors of this batch will want, and at least a quarter."""
+    expected = 0
+    for work in works.values():
+        plan = plans.hint(work.instance_id)
+        for pending in work.pending:
+            event = pending.event
+            if isinstance(event, TaskEnded) and isinstance(event.outcome, Succeeded) and plan is not None:
+                node = plan.nodes.get(address_of(event.path))
+                expected += node is not None and bool(node.successors)
+    return max(wishes.slots - expected, -(-wishes.slots // 4))
+
+
+def _decide_safely(work: _Work, terms: Terms) -> Decision | Need:
+    """A defect met while folding must not stop the other instances: the outcome becomes Failed(internal) once."""
+    assert work.plan is not None
+    try:
+        return decide(work.plan, work.snapshot, work.events, terms)
+    except Exception as exc:
+        log.exception("deciding failed", extra={"action": "decide_failed", "instance_id": work.instance_id})
+        if work.internal:
+            error = EngineError(
+                f"instance {work.instance_id} is set aside: {type(exc).__name__}: {exc}",
+                hint="This is a defect of the engine; please report it with `strataflow history`.",
+            )
+            return Decision(Changes(), [error for _ in work.events], instance=work.snapshot.instance)
+        work.internal = True
+        work.events = [_as_internal(event, exc) for event in work.events]
+        return _decide_safely(work, terms)
+
+
+def _as_internal(event: Event, exc: Exception) -> Event:
+    if not isinstance(event, TaskEnded):
+        return event
+    error = TaskError("internal", f"{type(exc).__name__}: {exc}", retryable=False)
+    return TaskEnded(event.instance_id, event.path, event.attempt, event.engine, Failed(error), event.logs)
+
+
+def _account(report: BatchReport, works: dict[str, _Work], changes: Changes) -> None:
+    for work in works.values():
+        decision, plan = work.decision, work.plan
+        if decision is None or plan is None:
+            continue
+        report.answers += zip(work.pending, decision.results, strict=False)
+        report.decisions.append((plan, decision))
+        if decision.instance is not None:
+            report.claimed += [ClaimedTask(plan, decision.instance, row) for row in decision.claimed]
+            report.stopped += [(work.instance_id, path, attempt) for path, attempt in decision.stopped]
+    for rows in (changes.leaves, changes.scopes, changes.new_leaves, changes.new_scopes):
+        for row in rows:
+            if row.wake_at is not None and (report.wake_at is None or row.wake_at < report.wake_at):
+                report.wake_at = row.wake_at
+            if row.state is TaskState.QUEUED:
+                _leave_waiting(report, row)
