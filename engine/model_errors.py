@@ -1,0 +1,124 @@
+"""Translation of the models' errors into problems, and removal of the values they refuse.
+
+Between the models and the parser. Errors of our own field types come with code, message and hint already; the rest are
+pydantic's, put into the words of the language.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from .definition import TAG_MARK
+from .errors import Problem
+from .fields import kind_of
+from .pointers import pointer_of
+from .shape import STAND_IN
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+    from pydantic_core import ErrorDetails
+
+__all__ = ["problems_of", "prune"]
+
+_WANTED: Final = {
+    "string_type": "text",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "tuple_type": "a list",
+    "list_type": "a list",
+    "dict_type": "an object",
+    "model_type": "an object",
+    "model_attributes_type": "an object",
+}
+#: What takes the place of a refused value that a node or the definition cannot do without.
+_STAND_INS: Final[Mapping[str, Any]] = {
+    "run": STAND_IN,
+    "map": [],
+    "set": {},
+    "wait": {"for": "0s"},
+    "for": "0s",
+    "do": {"nodes": {}},
+    "nodes": {},
+    "dsl": "1",
+    "name": "refused",
+}
+
+Path = tuple[str | int, ...]
+
+
+def problems_of(error: ValidationError) -> list[Problem]:
+    """The problems behind a validation error, the deepest of each place only."""
+    found = [(_path(detail), detail) for detail in error.errors(include_url=False)]
+    paths = {path for path, _ in found}
+    outer = {path[:length] for path in paths for length in range(len(path))}
+    return [_problem(path, detail) for path, detail in found if path not in outer]
+
+
+def prune(document: dict[str, Any], error: ValidationError) -> None:
+    """Take every refused value out of the document, in place, or put a stand-in there."""
+    for path in sorted(
+        {_path(detail) for detail in error.errors(include_url=False)}, key=_depth_first, reverse=True
+    ):
+        _remove(document, path)
+
+
+def _depth_first(path: Path) -> Sequence[tuple[int, int, str]]:
+    return [(0, part, "") if isinstance(part, int) else (1, 0, part) for part in path]
+
+
+def _path(detail: ErrorDetails) -> Path:
+    return tuple(part for part in detail["loc"] if not (isinstance(part, str) and part.startswith(TAG_MARK)))
+
+
+def _problem(path: Path, detail: ErrorDetails) -> Problem:
+    code, message, hint = _words(detail)
+    field = next((part for part in reversed(path) if isinstance(part, str)), "")
+    if message.startswith(("must ", "is missing")):
+        message = f"{field!r} {message}"
+    return Problem(pointer_of(path), code, message, hint or None)
+
+
+def _words(detail: ErrorDetails) -> tuple[str, str, str]:
+    kind = detail["type"]
+    context = cast("dict[str, Any]", detail.get("ctx", {}))
+    given = cast("object", detail["input"])
+    if "message" in context:
+        return kind, context["message"], context.get("hint", "")
+    if kind in _WANTED:
+        return "wrong_type", f"must be {_WANTED[kind]}, not {kind_of(given)}", ""
+    if kind == "missing":
+        return "missing_field", "is missing", ""
+    if kind == "literal_error":
+        return "bad_value", f"must be {context['expected']}, not {given!r}", ""
+    if kind in ("greater_than_equal", "less_than_equal"):
+        bound = f"at least {context['ge']}" if "ge" in context else f"at most {context['le']}"
+        return "bad_value", f"must be {bound}, not {given!r}", ""
+    if kind == "too_short":
+        return "bad_value", "must have at least one entry", ""
+    return "bad_value", detail["msg"], ""
+
+
+def _remove(document: dict[str, Any], path: Path) -> None:
+    here: Any = document
+    for part in path[:-1]:
+        try:
+            here = here[part]
+        except (KeyError, IndexError, TypeError):
+            # The place is gone already, with an outer one.
+            return
+    if not path:
+        return
+    last = path[-1]
+    present = last in here if isinstance(here, dict) else isinstance(here, list) and isinstance(last, int)
+    if not present:
+        # A missing member: what lacks it goes.
+        _remove(document, path[:-1])
+    elif path[-2:-1] == ("needs",):
+        here[last] = STAND_IN
+    elif last in _STAND_INS and path[-2:-1] != ("nodes",):
+        here[last] = _STAND_INS[cast("str", last)]
+    else:
+        del here[last]

@@ -1,0 +1,159 @@
+"""Rules that look at one node or one scope by itself: names, and expressions of the right form.
+
+The validator runs them over the tree of symbols; what concerns several nodes is in `references` and `ordering`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any, Final, cast
+
+from .definition import Definition, MapNode, Retry, SetNode
+from .durations import parse_duration
+from .errors import Problem
+from .expressions import NAME_PATTERN, RESERVED_NAMES, has_expression
+from .pointers import child
+from .symbols import NodeSymbol, ScopeSymbol, Symbols
+
+__all__ = ["check_definition", "check_nodes"]
+
+#: Fields whose value must be what one expression gives; text around it would make it text.
+_WHOLE: Final = frozenset({"when", "map", "concurrency"})
+_QUOTED: Final = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\"""", re.DOTALL)
+
+
+def check_nodes(symbols: Symbols) -> Iterable[Problem]:
+    """Names (rule 1) and forms of every node."""
+    for node in symbols.nodes:
+        if node.name or node.scope.kind != "single":
+            yield from _check_node_name(node)
+        if isinstance(node.model, MapNode):
+            yield from _check_map_names(node, node.model)
+        elif isinstance(node.model, SetNode):
+            yield from _check_set(node, node.model)
+        yield from _check_whole(node)
+
+
+def check_definition(definition: Definition) -> Iterable[Problem]:
+    """Rules of the document's other parts."""
+    yield from _check_delays(definition.defaults.retry, "/defaults/retry")
+    if definition.inputs is not None and has_expression(definition.inputs):
+        yield from _expressions_in(definition.inputs, "/inputs")
+
+
+def _bad_name(name: str) -> str | None:
+    """Why a name is refused, or None."""
+    if name in RESERVED_NAMES:
+        return f"{name!r} has a meaning of its own in expressions"
+    return None if NAME_PATTERN.match(name) else f"{name!r} is no name that an expression could use"
+
+
+def _check_node_name(node: NodeSymbol) -> Iterable[Problem]:
+    reason = _bad_name(node.name)
+    if reason:
+        yield Problem(node.pointer, "bad_name", reason, _name_hint(node.name))
+    outer = node.scope.owner.scope if node.scope.owner else None
+    if outer is not None and any(node.name in around.nodes for around, _ in outer.outward()):
+        yield Problem(
+            node.pointer,
+            "reused_name",
+            f"{node.name!r} is also the name of a node around it",
+            "give the inner node another name",
+        )
+
+
+def _name_hint(name: str) -> str:
+    if name in RESERVED_NAMES:
+        return f"call it e.g. '{name}_1'"
+    fixed = "".join(sign if sign.isascii() and (sign.isalnum() or sign == "_") else "_" for sign in name)[:63]
+    fixed = f"_{fixed}"[:63] if fixed[:1].isdigit() else fixed
+    rule = "names are letters, digits and '_', not beginning with a digit, at most 63"
+    if "-" in name:
+        rule += "; '-' would be read as minus"
+    return f"{rule}: write {fixed!r}" if fixed.strip("_") else rule
+
+
+def _check_map_names(node: NodeSymbol, model: MapNode) -> Iterable[Problem]:
+    taken = {
+        name
+        for around, _ in node.scope.outward()
+        if around.owner is not None and isinstance(around.owner.model, MapNode)
+        for name in (around.owner.model.as_, around.owner.model.index)
+    } - {"item", "index"}
+    for field, name, default in (("as", model.as_, "item"), ("index", model.index, "index")):
+        pointer = child(node.pointer, field)
+        if name == default:
+            continue
+        reason = _bad_name(name)
+        if reason:
+            yield Problem(pointer, "bad_name", reason, _name_hint(name))
+        elif name in taken:
+            message = f"{name!r} is also a name that a map around this one gives"
+            yield Problem(pointer, "reused_name", message, "choose another name")
+        taken.add(name)
+
+
+def _check_set(node: NodeSymbol, model: SetNode) -> Iterable[Problem]:
+    pointer = child(node.pointer, "set")
+    if not model.set:
+        yield Problem(pointer, "bad_value", "there is no variable to set", 'write {"name": "{{ … }}"}')
+    if node.scope.kind == "single":
+        yield Problem(
+            node.pointer,
+            "not_supported",
+            "'set' as the only node of a map's body is not built in this version",
+            "write it as one of 'nodes' and return the value in 'output'",
+        )
+    for name in model.set:
+        reason = _bad_name(name)
+        if reason:
+            yield Problem(child(pointer, name), "bad_name", reason, _name_hint(name))
+
+
+def _check_whole(node: NodeSymbol) -> Iterable[Problem]:
+    for use in node.uses:
+        if use.field in _WHOLE and isinstance(use.value, str):
+            text = _QUOTED.sub("", use.value)
+            if not (text.startswith("{{") and text.endswith("}}") and text.count("{{") == 1):
+                yield Problem(
+                    use.pointer,
+                    "bad_value",
+                    f"{use.field!r} takes what one expression gives; here text stands beside an expression",
+                    "write the whole of it inside one '{{ … }}'",
+                )
+
+
+def _check_delays(retry: Retry, pointer: str) -> Iterable[Problem]:
+    """Report a bound that cuts the very first pause."""
+    if {"delay", "max_delay"} <= retry.model_fields_set and parse_duration(retry.delay) > parse_duration(
+        retry.max_delay
+    ):
+        yield Problem(
+            child(pointer, "max_delay"),
+            "bad_value",
+            "'max_delay' is shorter than 'delay'",
+            "raise it or lower 'delay'",
+        )
+
+
+def _expressions_in(value: Any, pointer: str) -> Iterable[Problem]:
+    stack: list[tuple[str, Any]] = [(pointer, value)]
+    while stack:
+        here, member = stack.pop()
+        if isinstance(member, str) and "{{" in member:
+            yield Problem(
+                here,
+                "expression_not_allowed",
+                "no expression is evaluated in 'inputs'",
+                "write a constant value",
+            )
+        elif isinstance(member, dict):
+            stack.extend((child(here, name), inner) for name, inner in cast("dict[str, Any]", member).items())
+        elif isinstance(member, list):
+            stack.extend((child(here, index), inner) for index, inner in enumerate(cast("list[Any]", member)))
+
+
+def scope_label(scope: ScopeSymbol) -> str:
+    """A scope's name for people."""
+    return scope.owner.label if scope.owner else "the definition"
