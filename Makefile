@@ -46,13 +46,13 @@ $(BIN)/python:
 $(VENV)/.runtime: requirements.lock pyproject.toml setup.py | $(BIN)/python
 	@echo "Installing Strataflow into $(VENV)"
 	$(if $(LOCKED),$(PIP) install --require-hashes -r requirements.lock)
-	$(PIP) install $(if $(LOCKED),--no-deps) -e .
+	PYTHONWARNINGS=ignore $(PIP) install $(if $(LOCKED),--no-deps) -e .
 	@touch $@
 
 $(VENV)/.development: requirements-dev.lock pyproject.toml setup.py | $(BIN)/python
 	@echo "Installing Strataflow with its tests and checks into $(VENV)"
 	$(if $(LOCKED),$(PIP) install --require-hashes -r requirements-dev.lock)
-	$(PIP) install $(if $(LOCKED),--no-deps --no-build-isolation) -e '.[test,dev]'
+	PYTHONWARNINGS=ignore $(PIP) install $(if $(LOCKED),--no-deps --no-build-isolation) -e '.[test,dev]'
 	@touch $(VENV)/.runtime $@
 
 setup: $(VENV)/.development ## Make .venv with everything that tests and checks need

@@ -20,6 +20,7 @@ import shutil
 import uuid
 from typing import TYPE_CHECKING
 
+import hypothesis
 import psycopg
 import psycopg.sql
 import pytest
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 pytest_plugins = ["pytester", "tests.support.acceptance"]
+
+# A shared machine makes any deadline a coin toss; the timeout of the test stands.
+hypothesis.settings.register_profile("strataflow", deadline=None, print_blob=True)
+hypothesis.settings.load_profile("strataflow")
 
 
 def _run_id(config: pytest.Config) -> str:

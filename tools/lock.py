@@ -22,6 +22,8 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).resolve().parents[1]
 RUNTIME, DEVELOPMENT = "requirements.lock", "requirements-dev.lock"
 EXTRAS = ("test", "dev")
+#: Settings through which one machine's packages would come in.
+LOCAL = frozenset({"PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS"})
 #: A lock that names a place ties everybody to the machine that made it.
 PLACE = re.compile(r"^\s*(-i\b|-f\b|--(extra-)?index-url|--find-links|--trusted-host)|\w+://", re.MULTILINE)
 
@@ -74,7 +76,7 @@ def problems(project: dict[str, object], runtime: str, development: str) -> list
 
 def compile_lock(output: str, *options: str) -> None:
     """Resolve against the public index, whatever this machine's pip is configured for."""
-    environment = {name: value for name, value in os.environ.items() if name not in {"PIP_FIND_LINKS"}}
+    environment = {name: value for name, value in os.environ.items() if name not in LOCAL}
     environment |= {"PIP_CONFIG_FILE": os.devnull, "CUSTOM_COMPILE_COMMAND": "make lock"}
     command = [sys.executable, "-m", "piptools", "compile", "--quiet", "--generate-hashes", "--strip-extras"]
     places = ["--no-emit-index-url", "--no-emit-find-links", "--no-emit-trusted-host", "--allow-unsafe"]
