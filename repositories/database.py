@@ -15,11 +15,11 @@ from typing import Any, Final, cast
 
 import psycopg
 from sqlalchemy import (
+    BigInteger,
     ColumnElement,
     Connection,
     Engine,
     Insert,
-    Integer,
     Table,
     create_engine,
     event,
@@ -168,7 +168,7 @@ def _sqlite_engines(url: DatabaseUrl) -> tuple[Engine, Engine]:
 def clock(connection: Connection) -> ColumnElement[int]:
     """Give the database's clock in microseconds, as an expression for one statement."""
     if connection.dialect.name == "postgresql":
-        return literal_column(PG_CLOCK, Integer())
+        return literal_column(PG_CLOCK, BigInteger())
     return literal(time.time_ns() // 1000)  # SQLite runs in this process: its clock is ours
 
 

@@ -1,0 +1,195 @@
+"""Stored definitions: immutable versions by name, number and content hash.
+
+The same content under the same name is stored once, whoever stores it first; versions of a name are numbered from 1
+without gaps. Only `active` ever changes: it marks the version that a start by name takes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import Connection, Row, Select, bindparam, case, func, select, update
+
+from .database import Database, insert_into
+from .errors import RepositoryError, Retryable
+from .readmodels import uuid_text
+from .tables import DEFINITIONS
+
+__all__ = [
+    "DefinitionBody",
+    "StoredDefinition",
+    "UnknownDefinition",
+    "activate",
+    "by_name",
+    "get",
+    "listing",
+    "store",
+]
+
+#: Two that store at once agree in the second round; more rounds mean that others store without a pause.
+_ROUNDS: Final = 50
+#: Everything but the text.
+_HEAD: Final = [column for column in DEFINITIONS.columns if column.name != "body"]
+
+
+class UnknownDefinition(RepositoryError):
+    """No definition has this name and version."""
+
+    def __init__(self, name: str, version: int) -> None:
+        super().__init__(f"there is no definition {name!r} with version {version}")
+        self.name = name
+        self.version = version
+
+
+@dataclass(frozen=True, slots=True)
+class StoredDefinition:
+    """One version of a definition, without its text."""
+
+    id: str
+    name: str
+    version: int
+    #: SHA-256 of the text, hexadecimal.
+    hash: str
+    active: bool
+    created_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class DefinitionBody(StoredDefinition):
+    """One version of a definition with its canonical JSON text."""
+
+    body: str
+
+
+def store(
+    target: Connection | Database,
+    *,
+    id: str,  # noqa: A002 - the column's name
+    name: str,
+    hash: str,  # noqa: A002 - the column's name
+    body: str,
+    now: int,
+    activate: bool = False,
+) -> StoredDefinition:
+    """Store a definition, or give the version that has this content already, and make it the active one if asked.
+
+    On a connection it takes part in the caller's transaction (READ COMMITTED; IMMEDIATE on SQLite), else it is a
+    transaction of its own. `id` and `now` are used only when the content is new.
+
+    Raises:
+        Retryable: others kept taking the next version number.
+    """
+    row = {"id": id, "name": name, "hash": hash, "body": body, "created_at": now}
+    with _writing(target) as connection:
+        found = _insert_first(connection, row)
+        if activate and not found.active:
+            found = _activate(connection, found.name, found.version)
+        return found
+
+
+def activate(target: Connection | Database, name: str, version: int) -> StoredDefinition:
+    """Make one version the active one of its name, and no other.
+
+    Raises:
+        UnknownDefinition: there is no such version.
+    """
+    with _writing(target) as connection:
+        return _activate(connection, name, version)
+
+
+def get(connection: Connection, definition_id: str) -> DefinitionBody | None:
+    """Give one definition by its id."""
+    return _body(connection, select(*DEFINITIONS.columns).where(DEFINITIONS.c.id == uuid_text(definition_id)))
+
+
+def by_name(
+    connection: Connection, name: str, version: int | None = None, *, latest: bool = False
+) -> DefinitionBody | None:
+    """Give a version of a name; without a number the active one, and if none is active with `latest` the newest."""
+    named = select(*DEFINITIONS.columns).where(DEFINITIONS.c.name == name)
+    if version is not None:
+        return _body(connection, named.where(DEFINITIONS.c.version == version))
+    if not latest:
+        named = named.where(DEFINITIONS.c.active == 1)
+    return _body(
+        connection, named.order_by(DEFINITIONS.c.active.desc(), DEFINITIONS.c.version.desc()).limit(1)
+    )
+
+
+def listing(
+    connection: Connection,
+    *,
+    name: str | None = None,
+    active_only: bool = False,
+    limit: int = 100,
+    after: tuple[str, int] | None = None,
+) -> list[StoredDefinition]:
+    """Give a page of definitions by name, newest version first; `after` is the last `(name, version)` seen."""
+    columns = DEFINITIONS.c
+    page = select(*_HEAD).order_by(columns.name, columns.version.desc()).limit(limit)
+    if name is not None:
+        page = page.where(columns.name == name)
+    if active_only:
+        page = page.where(columns.active == 1)
+    if after is not None:
+        last_name, last_version = after
+        page = page.where(
+            (columns.name > last_name) | ((columns.name == last_name) & (columns.version < last_version))
+        )
+    return [_stored(row) for row in connection.execute(page)]
+
+
+def _insert_first(connection: Connection, row: dict[str, Any]) -> StoredDefinition:
+    """Insert as the next version unless the content is there.
+
+    Whoever loses a number waits for the winner's commit, then looks again in a statement of its own, which sees it.
+    """
+    named = DEFINITIONS.c.name == row["name"]
+    values = [bindparam(key, value, DEFINITIONS.c[key].type) for key, value in row.items()]
+    next_version = func.coalesce(func.max(DEFINITIONS.c.version), 0) + 1
+    new = (
+        insert_into(connection, DEFINITIONS)
+        .from_select([*row, "version"], select(*values, next_version).where(named))
+        .on_conflict_do_nothing()
+    )
+    same = select(*_HEAD).where(named, DEFINITIONS.c.hash == row["hash"])
+    for _ in range(_ROUNDS):
+        found = connection.execute(same).first()
+        if found is not None:
+            return _stored(found)
+        connection.execute(new)
+    raise Retryable(f"the next version of definition {row['name']!r} was taken {_ROUNDS} times by others")
+
+
+def _activate(connection: Connection, name: str, version: int) -> StoredDefinition:
+    """Lock the versions, then change them in a statement that sees what the last holder of the locks did."""
+    named = DEFINITIONS.c.name == name
+    versions = select(DEFINITIONS.c.version).where(named).order_by(DEFINITIONS.c.version).with_for_update()
+    if version not in connection.scalars(versions).all():
+        raise UnknownDefinition(name, version)
+    chosen = case((DEFINITIONS.c.version == version, 1), else_=0)
+    connection.execute(update(DEFINITIONS).where(named, DEFINITIONS.c.active != chosen).values(active=chosen))
+    return _stored(connection.execute(select(*_HEAD).where(named, DEFINITIONS.c.version == version)).one())
+
+
+@contextmanager
+def _writing(target: Connection | Database) -> Generator[Connection]:
+    if isinstance(target, Connection):
+        yield target
+    else:
+        with target.write() as connection:
+            yield connection
+
+
+def _stored(row: Row[Any]) -> StoredDefinition:
+    return StoredDefinition(row.id, row.name, row.version, row.hash, bool(row.active), row.created_at)
+
+
+def _body(connection: Connection, query: Select[Any]) -> DefinitionBody | None:
+    row = connection.execute(query).first()
+    if row is None:
+        return None
+    return DefinitionBody(row.id, row.name, row.version, row.hash, bool(row.active), row.created_at, row.body)
