@@ -1,0 +1,157 @@
+"""Read models of engines, queues and held tasks: what recovery, scheduling and monitoring look at.
+
+No index of `tasks` knows engines or states (DESIGN section 4), so held tasks are found through the active instances and
+then by primary key. `views.py` gives these functions out together with its own.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, RowMapping, exists, func, select
+
+from .database import clock
+from .readmodels import (
+    ACTIVE,
+    EngineView,
+    HeldTask,
+    QueueDepth,
+    UnclaimableTask,
+    beyond,
+    page_size,
+    uuid_text,
+)
+from .records import EngineRole, EngineState, TaskState
+from .tables import ENGINES, INSTANCES, TASKS
+
+__all__ = [
+    "dead_candidates",
+    "engine",
+    "engines",
+    "interrupted",
+    "next_wake",
+    "now",
+    "queue_depths",
+    "queues_ready",
+    "running_of",
+    "unclaimable",
+    "unfinished_count",
+]
+
+
+def now(connection: Connection) -> int:
+    """Read the database's clock, in microseconds."""
+    return connection.execute(select(clock(connection))).scalar_one()
+
+
+def engines(connection: Connection, *, alive_only: bool = False, limit: int = 1000) -> list[EngineView]:
+    """Give the engines, those that started last first."""
+    page = (
+        select(*ENGINES.columns).order_by(ENGINES.c.started_at.desc(), ENGINES.c.id).limit(page_size(limit))
+    )
+    if alive_only:
+        page = page.where(ENGINES.c.state == EngineState.ALIVE)
+    return [_engine(row) for row in connection.execute(page).mappings()]
+
+
+def engine(connection: Connection, engine_id: str) -> EngineView | None:
+    """Give one engine."""
+    row = (
+        connection.execute(select(*ENGINES.columns).where(ENGINES.c.id == uuid_text(engine_id)))
+        .mappings()
+        .first()
+    )
+    return None if row is None else _engine(row)
+
+
+def dead_candidates(connection: Connection, me: str) -> list[EngineView]:
+    """Give every other engine that counts as alive, the one whose lease ends first first."""
+    others = select(*ENGINES.columns).where(ENGINES.c.state == EngineState.ALIVE, ENGINES.c.id != me)
+    return [_engine(row) for row in connection.execute(others.order_by(ENGINES.c.lease_until)).mappings()]
+
+
+def interrupted(
+    connection: Connection, limit: int = 1000, after: tuple[str, str] | None = None
+) -> list[HeldTask]:
+    """Give a page of the running tasks whose engine is not alive, or not there; `after` is the last `cursor` seen."""
+    holder = exists().where(ENGINES.c.id == TASKS.c.engine, ENGINES.c.state == EngineState.ALIVE)
+    return _held(connection, ~holder, limit, after)
+
+
+def running_of(
+    connection: Connection, engine_id: str, limit: int = 1000, after: tuple[str, str] | None = None
+) -> list[HeldTask]:
+    """Give a page of the tasks that an engine holds, by the database; `after` is the last `cursor` seen."""
+    return _held(connection, TASKS.c.engine == uuid_text(engine_id), limit, after)
+
+
+def _held(
+    connection: Connection, which: ColumnElement[bool], limit: int, after: tuple[str, str] | None
+) -> list[HeldTask]:
+    page = (
+        select(TASKS.c.instance_id, TASKS.c.path, TASKS.c.attempt, TASKS.c.engine, TASKS.c.started_at)
+        .join_from(INSTANCES, TASKS, TASKS.c.instance_id == INSTANCES.c.id)
+        .where(ACTIVE, TASKS.c.state == TaskState.RUNNING, which)
+        .order_by(INSTANCES.c.id, TASKS.c.path)
+        .limit(page_size(limit))
+    )
+    if after is not None:
+        # the first condition starts the walk over the instances, the second that within the first of them
+        page = page.where(INSTANCES.c.id >= after[0], beyond((TASKS.c.instance_id, TASKS.c.path), after))
+    return [HeldTask(*row) for row in connection.execute(page)]
+
+
+def unfinished_count(connection: Connection) -> int:
+    """Count the instances that have not ended."""
+    return connection.execute(select(func.count()).select_from(INSTANCES).where(ACTIVE)).scalar_one()
+
+
+def unclaimable(
+    connection: Connection, known_executors: Collection[str], before: int, limit: int = 100
+) -> list[UnclaimableTask]:
+    """Give tasks that were ready before this instant and whose executor is none of these, oldest first."""
+    columns = TASKS.c
+    page = (
+        select(columns.instance_id, columns.path, columns.executor, columns.queue, columns.ready_at)
+        .where(columns.ready_at.is_not(None), columns.ready_at < before, columns.executor.is_not(None))
+        .where(columns.executor.not_in(sorted(known_executors)))
+        .order_by(columns.ready_at, columns.instance_id, columns.path)
+        .limit(page_size(limit))
+    )
+    return [UnclaimableTask(*row) for row in connection.execute(page)]
+
+
+def queue_depths(connection: Connection) -> list[QueueDepth]:
+    """Count the ready tasks of every queue that has some, by queue."""
+    each = (
+        select(TASKS.c.queue, func.count(), func.min(TASKS.c.ready_at))
+        .where(TASKS.c.ready_at.is_not(None))
+        .group_by(TASKS.c.queue)
+        .order_by(TASKS.c.queue)
+    )
+    return [QueueDepth(*row) for row in connection.execute(each)]
+
+
+def queues_ready(connection: Connection) -> list[str]:
+    """Name the queues that have ready tasks, by one look into the index for each queue, not for each task."""
+    ready = select(TASKS.c.queue).where(TASKS.c.ready_at.is_not(None)).order_by(TASKS.c.queue).limit(1)
+    found = select(ready.scalar_subquery().label("queue")).cte("found", recursive=True)
+    following = ready.where(TASKS.c.queue > found.c.queue).correlate(found).scalar_subquery()
+    found = found.union_all(select(following).where(found.c.queue.is_not(None)))
+    return list(connection.scalars(select(found.c.queue).where(found.c.queue.is_not(None))))
+
+
+def next_wake(connection: Connection) -> int | None:
+    """Give the earliest instant at which an engine must look at a task."""
+    return connection.scalar(select(func.min(TASKS.c.wake_at)).where(TASKS.c.wake_at.is_not(None)))
+
+
+def _engine(row: RowMapping) -> EngineView:
+    parsed: dict[str, Any] = {
+        "role": EngineRole(row["role"]),
+        "state": EngineState(row["state"]),
+        "executors": tuple(json.loads(row["executors"])),
+    }
+    return EngineView(**{**row, **parsed})
