@@ -37,6 +37,8 @@ pytest_plugins = ["pytester", "tests.support.acceptance"]
 hypothesis.settings.register_profile("strataflow", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("strataflow")
 
+LEASE = pytest.StashKey[postgres.Lease | postgres.NoPostgresError]()
+
 
 def _run_id(config: pytest.Config) -> str:
     """Give what all processes of one run have in common, and no other run has."""
@@ -50,17 +52,42 @@ def _migrate(url: str) -> None:
     upgrade(url)
 
 
-@pytest.fixture(scope="session")
-def pg_lease(request: pytest.FixtureRequest) -> Iterator[postgres.Lease]:
-    """Hold this process's share of the run's server."""
-    try:
-        lease = postgres.acquire(_run_id(request.config))
-    except postgres.NoPostgresError as error:
-        pytest.fail(f"{error}", pytrace=False)
-    try:
-        yield lease
-    finally:
+def _join(config: pytest.Config) -> postgres.Lease | postgres.NoPostgresError:
+    """Take this process's share of the run's server, once."""
+    if LEASE not in config.stash:
+        try:
+            config.stash[LEASE] = postgres.acquire(_run_id(config))
+        except postgres.NoPostgresError as error:
+            config.stash[LEASE] = error
+    return config.stash[LEASE]
+
+
+def _wants_postgres(item: pytest.Item) -> bool:
+    fixtures: set[str] = set(getattr(item, "fixturenames", ()))
+    callspec = getattr(item, "callspec", None)
+    return "pg_lease" in fixtures or (callspec is not None and callspec.params.get("db_url") == "postgres")
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Start the server before the first test: pulling an image must not use up that test's time."""
+    if not session.config.option.collectonly and any(map(_wants_postgres, session.items)):
+        _join(session.config)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Give the share back; the last process of the run waits until the server is gone."""
+    lease = session.config.stash.get(LEASE, None)
+    if isinstance(lease, postgres.Lease):
         lease.release()
+
+
+@pytest.fixture(scope="session")
+def pg_lease(request: pytest.FixtureRequest) -> postgres.Lease:
+    """Give this process's share of the run's server."""
+    lease = _join(request.config)
+    if isinstance(lease, postgres.NoPostgresError):
+        pytest.fail(f"{lease}", pytrace=False)
+    return lease
 
 
 @pytest.fixture(scope="session")

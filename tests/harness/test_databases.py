@@ -224,6 +224,23 @@ def test_a_given_url_that_does_not_work_is_not_replaced(
         postgres.start_server(tmp_path)
 
 
+def test_without_postgres_tests_fail_and_do_not_skip(monkeypatch: pytest.MonkeyPatch) -> None:
+    nowhere = f"postgresql://nobody@127.0.0.1:{postgres.free_port()}/postgres"
+    monkeypatch.setenv(postgres.URL_VARIABLE, nowhere)
+    monkeypatch.delenv("PYTEST_XDIST_TESTRUNUID", raising=False)
+    test = "tests/harness/test_databases.py::test_db_url_is_migrated_on_both"
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", test],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert f"{postgres.URL_VARIABLE} is set but refuses a connection" in done.stdout
+    assert "1 passed, 1 error in" in done.stdout
+
+
 @pytest.mark.usefixtures("no_source")
 def test_a_given_server_is_used_and_only_our_databases_are_dropped(
     pg_server: str, pg_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
