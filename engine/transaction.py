@@ -46,11 +46,15 @@ class Pending:
 class Wishes:
     """What the scheduler wants of this batch beside the events."""
 
+    #: May new rows be claimed by this engine? False for clients, and while an engine stops.
+    executes: bool = False
     claim: ClaimWish | None = None
     #: Due timers to promote, at most.
     due: int = 0
     #: Executor slots that are free, those of the batch's outcomes included.
     slots: int = 0
+    #: Tasks with two crashes that may be claimed: they run one at a time per engine.
+    suspects: int = 1
     #: Highest priority that the last peek left waiting; None when nobody waited.
     floor: int | None = None
 
@@ -205,11 +209,13 @@ class Transaction:
         for row in opening.due:
             _work(works, row).events.append(TimerDue(row.instance_id, row.path))
         budget = _claim_budget(works, wishes, self._plans)
-        suspects = 1
+        suspects = wishes.suspects
         for row in opening.ready:
             if row.crashes >= 2:
                 suspects -= 1
-            if row.executor is not None and (budget <= 0 or suspects < 0):
+                if suspects < 0:
+                    continue
+            if row.executor is not None and budget <= 0:
                 _leave_waiting(report, row)
                 continue
             work = _work(works, row)

@@ -121,8 +121,8 @@ class _Runner:
             engine_id=member.id,
             batch=member.next_batch(),
             ttl=member.lease.ttl,
-            executes=member.executes,
-            executors=self._executors() if member.executes else frozenset(),
+            executes=member.executes and wishes.executes,
+            executors=self._executors() if wishes.executes else frozenset(),
         )
         begun = time.monotonic()
         try:
@@ -154,7 +154,7 @@ class _Runner:
         units = list(groups.values()) if len(groups) > 1 else [[pending] for pending in pendings]
         middle = len(units) // 2
         for half in (units[:middle], units[middle:]):
-            self.run([pending for unit in half for pending in unit], Wishes(slots=wishes.slots))
+            self.run([pending for unit in half for pending in unit], Wishes(executes=wishes.executes))
         return None
 
     def _fenced(self, pendings: list[Pending]) -> None:

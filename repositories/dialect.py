@@ -357,7 +357,7 @@ class SqliteConnection:
 
     def many(self, name: str, columns: Mapping[str, Sequence[Any]]) -> None:
         statement = self._bulks[name]
-        if statement.names[0] == "seq":
+        if "seq" in statement.names:
             columns = {**columns, "seq": self._numbers(len(columns["instance_id"]))}
         ordered = [columns[c.removeprefix("k_")] for c in statement.names]
         with translated():

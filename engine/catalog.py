@@ -1,0 +1,208 @@
+"""Definitions of this process: checked, compiled, stored by content, found again by name; plans for the writer.
+
+A definition is stored before its first instance starts and never changes. `run FILE` stores by hash and never moves
+the active version; only `register(activate=True)` does.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from ..executors.registry import ExecutorRegistry
+from ..repositories import definitions, views
+from ..repositories.database import Database
+from .compiler import compile_definition
+from .definition import Definition
+from .errors import EngineError, NotFound, Problem
+from .membership import new_id
+from .parser import canonical_text, content_hash
+from .plan import Plan
+from .plans import PlanCache
+from .transaction import Pending
+
+__all__ = ["Catalog", "DefinitionSource", "Registered", "read_source"]
+
+DefinitionSource = Mapping[str, Any] | str | bytes | Path
+_KEPT: Final = 512
+
+
+@dataclass(slots=True, frozen=True)
+class Registered:
+    """A stored definition version, ready to be started."""
+
+    id: str
+    name: str
+    version: int
+    hash: str
+    active: bool
+    #: Input schema of the definition.
+    inputs: Any
+    warnings: tuple[Problem, ...] = ()
+
+
+class _Executors:
+    """What validation may know of executors: this process's and, for a client, those that live engines advertise."""
+
+    def __init__(self, registry: ExecutorRegistry, advertised: Iterable[str]) -> None:
+        self._registry = registry
+        self._mine = {entry.name for entry in registry.list_executors()}
+        self._others = set(advertised)
+
+    def has(self, name: str) -> bool:
+        return name in self._mine or name in self._others
+
+    def names(self) -> Iterable[str]:
+        return sorted(self._mine | self._others)
+
+    def config_problems(self, name: str, config: Any) -> Iterable[tuple[str, str]]:
+        return self._registry.config_problems(name, config) if name in self._mine else ()
+
+
+class Catalog:
+    """Registers and finds definitions, and builds their plans outside any transaction."""
+
+    def __init__(
+        self, database: Database, registry: ExecutorRegistry, plans: PlanCache, *, executes: bool
+    ) -> None:
+        self._database = database
+        self._registry = registry
+        self._plans = plans
+        self._executes = executes
+        self._lock = threading.Lock()
+        self._by_hash: dict[tuple[str, str], Registered] = {}
+
+    def check(self, source: DefinitionSource) -> tuple[Definition, list[Problem]]:
+        """Parse and validate. Raises DefinitionError with every problem; returns the warnings."""
+        definition, _, problems = self._compile(read_source(source), "", 0)
+        return definition, problems
+
+    def register(self, source: DefinitionSource, *, activate: bool = False) -> Registered:
+        """Store a definition by its content, once; the same content gives the same version again."""
+        definition, plan, problems = self._compile(read_source(source), "", 0)
+        text = canonical_text(definition)
+        digest = content_hash(text)
+        known = self._by_hash.get((definition.name, digest))
+        if known is not None and (known.active or not activate):
+            return known
+        stored = definitions.store(
+            self._database,
+            id=new_id(),
+            name=definition.name,
+            hash=digest,
+            body=text,
+            now=time.time_ns() // 1000,
+            activate=activate,
+        )
+        plan.definition_id, plan.version = stored.id, stored.version
+        self._plans.put(plan)
+        registered = Registered(
+            stored.id, stored.name, stored.version, digest, stored.active, definition.inputs, tuple(problems)
+        )
+        with self._lock:
+            if len(self._by_hash) >= _KEPT:
+                self._by_hash.clear()
+            self._by_hash[definition.name, digest] = registered
+        return registered
+
+    def find(self, reference: str) -> Registered:
+        """A stored definition by `name` (the active version, else the newest) or `name@version`. Raises NotFound."""
+        name, _, version = reference.partition("@")
+        if version and not version.isdigit():
+            raise NotFound(f"{reference!r} is no definition reference.", hint="Write name or name@3.")
+        with self._database.read() as connection:
+            found = definitions.by_name(connection, name, int(version) if version else None, latest=True)
+        if found is None:
+            raise NotFound(
+                f"there is no definition {reference!r}.", hint="Register it first: strataflow register FILE."
+            )
+        definition = self._build(found.id, found.version, found.body)
+        return Registered(found.id, found.name, found.version, found.hash, found.active, definition.inputs)
+
+    def plan(self, definition_id: str) -> Plan:
+        """The plan of a stored definition; built when it is not in memory. Blocks. Raises NotFound."""
+        plan = self._plans.get(definition_id)
+        if plan is not None:
+            return plan
+        with self._database.read() as connection:
+            found = definitions.get(connection, definition_id)
+        if found is None:
+            raise NotFound(f"there is no definition with id {definition_id}.")
+        self._build(found.id, found.version, found.body)
+        plan = self._plans.get(definition_id)
+        assert plan is not None
+        return plan
+
+    def load_later(
+        self, definition_id: str, pendings: list[Pending], submit: Callable[[Pending], None], wake: Callable[[], None]
+    ) -> None:
+        """Build a plan on a thread of its own, then submit what waited for it: a large definition takes seconds."""
+
+        def load() -> None:
+            try:
+                self.plan(definition_id)
+            except Exception as exc:
+                error = exc if isinstance(exc, EngineError) else EngineError(f"the definition cannot be built: {exc}")
+                for pending in pendings:
+                    if pending.done is not None:
+                        pending.done(error)
+                return
+            for pending in pendings:
+                submit(pending)
+            wake()
+
+        threading.Thread(target=load, name="strataflow-loader", daemon=True).start()
+
+    def _build(self, definition_id: str, version: int, body: str) -> Definition:
+        """Compile a stored text. Executors are not asked for: it was accepted once, and another engine may have them."""
+        definition, plan, _ = compile_definition(
+            body, registry=None, definition_id=definition_id, version=version
+        )
+        self._plans.put(plan)
+        return definition
+
+    def _compile(
+        self, source: Mapping[str, Any] | str | bytes, definition_id: str, version: int
+    ) -> tuple[Definition, Plan, list[Problem]]:
+        executors = _Executors(self._registry, [] if self._executes else self._advertised())
+        return compile_definition(
+            source,
+            registry=executors,
+            definition_id=definition_id,
+            version=version,
+            executor_severity="error" if self._executes else "warning",
+        )
+
+    def _advertised(self) -> set[str]:
+        with self._database.read() as connection:
+            return {name for engine in views.engines(connection, alive_only=True) for name in engine.executors}
+
+
+def read_source(source: DefinitionSource) -> Mapping[str, Any] | str | bytes:
+    """A definition's document; a path is read (`.yaml` and `.yml` hold the same shape in YAML)."""
+    if not isinstance(source, Path):
+        return source
+    try:
+        data = source.read_bytes()
+    except OSError as exc:
+        raise NotFound(f"{source} cannot be read: {exc.strerror or exc}.") from exc
+    if source.suffix in {".yaml", ".yml"}:
+        return read_yaml(data, str(source))
+    return data
+
+
+def read_yaml(data: bytes, label: str) -> Mapping[str, Any]:
+    """A YAML document of the same shape. Raises EngineError naming the line."""
+    import yaml
+
+    try:
+        found = yaml.safe_load(data)
+    except yaml.YAMLError as exc:
+        raise EngineError(f"{label} is not YAML: {exc}") from exc
+    if not isinstance(found, dict):
+        raise EngineError(f"{label} holds no mapping.", hint="A definition begins with `dsl`, `name` and `nodes`.")
+    return found

@@ -1,0 +1,45 @@
+"""Settings of one engine process: units in the names, bounds checked here, defaults that suit a laptop."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from .membership import Lease
+
+__all__ = ["EngineConfig"]
+
+
+@dataclass(slots=True, frozen=True)
+class EngineConfig:
+    """Everything an engine may be told. Raises ValueError with the field's name for a value out of bounds."""
+
+    #: Executor attempts that run at a time in this process.
+    slots: int = 100
+    #: Threads for synchronous executors.
+    threads: int = 32
+    #: Queues this engine serves; None = every queue.
+    queues: tuple[str, ...] | None = None
+    #: False for processes that only write: command line, API.
+    executes: bool = True
+    lease: Lease = field(default_factory=Lease)
+    #: How often an idle engine looks for work by itself; notifications are faster and may be lost.
+    poll_s: float = 1.0
+    #: How often recovery looks for engines that are gone.
+    recovery_s: float = 2.0
+    #: How long running tasks may go on after a stop was asked for.
+    grace_s: float = 10.0
+    #: A ready task whose executor no live engine has fails after this time; None = it waits for ever.
+    missing_executor_s: float | None = 60.0
+    #: Use LISTEN/NOTIFY on Postgres; switch off behind a transaction pooler (polling still works).
+    notify: bool = True
+
+    def __post_init__(self) -> None:
+        bounds = {"slots": (1, 100_000), "threads": (1, 10_000), "poll_s": (0.01, 3600), "recovery_s": (0.05, 3600)}
+        for name, (low, high) in bounds.items():
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise ValueError(f"{name} must lie between {low} and {high}, not {value!r}")
+        if self.lease.ttl_s <= self.lease.margin_s or self.lease.margin_s < 0:
+            raise ValueError("lease.ttl_s must be larger than lease.margin_s")
+        if self.queues is not None and not self.queues:
+            raise ValueError("queues must name at least one queue, or be None for all")

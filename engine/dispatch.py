@@ -1,0 +1,282 @@
+"""The life of one execution: claimed → values at hand → evaluated → executed → outcome submitted.
+
+Runs on the engine's event loop; only loading of values and synchronous executors leave it. Whatever user code does,
+exactly one outcome per attempt is submitted, unless the engine has lost the task (then nothing is).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Final
+
+from ..executors.base import TaskContext, TaskError
+from ..executors.entry import ExecutorEntry
+from ..executors.errors import AttemptCancelled, AttemptTimeout, UnknownExecutor, error_from_exception
+from ..executors.invoke import invoke, invoke_inline
+from ..executors.registry import ExecutorRegistry
+from ..executors.threads import WorkerThreads
+from .context import AttemptPort
+from .errors import ExpressionError, PayloadError
+from .evaluate import Evaluator, Ready, as_payload, failed_expression, reshape
+from .events import TaskEnded
+from .outcomes import Cancelled, Failed, Outcome, Released, Succeeded
+from .plan import address_of
+from .transaction import ClaimedTask, Pending
+from .values import Missing, Values, Wanted
+
+__all__ = ["Dispatcher", "Running"]
+
+log: Final = logging.getLogger("strataflow.dispatch")
+Key = tuple[str, str, int]
+
+
+@dataclass(slots=True)
+class Running:
+    """One attempt in execution."""
+
+    task: ClaimedTask
+    cancel: threading.Event
+    port: AttemptPort | None = None
+    job: asyncio.Task[None] | None = None
+    #: The engine is shutting down: the attempt goes back unharmed.
+    released: bool = False
+
+
+class Dispatcher:
+    """Executes claimed tasks on one event loop."""
+
+    def __init__(
+        self,
+        registry: ExecutorRegistry,
+        values: Values,
+        pool: WorkerThreads,
+        submit: Callable[[Pending], None],
+        load_checkpoint: Callable[[str, str], str | None],
+    ) -> None:
+        self._registry = registry
+        self._values = values
+        self._evaluator = Evaluator(values)
+        self._pool = pool
+        self._submit = submit
+        self._load_checkpoint = load_checkpoint
+        self._reader = ThreadPoolExecutor(max_workers=2, thread_name_prefix="strataflow-reader")
+        self._running: dict[Key, Running] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def bind(self, loop: asyncio.AbstractEventLoop) -> None:
+        """The loop on which everything here runs."""
+        self._loop = loop
+
+    @property
+    def running(self) -> list[Running]:
+        return list(self._running.values())
+
+    def accept(self, claimed: list[ClaimedTask]) -> None:
+        """Begin tasks this engine holds now. Called from the writer's thread, after the commit."""
+        loop = self._loop
+        if loop is not None and not loop.is_closed():
+            loop.call_soon_threadsafe(self._begin, claimed)
+
+    def stop_tasks(self, stopped: list[tuple[str, str, int]]) -> None:
+        """Ask running attempts to stop; thread-safe."""
+        loop = self._loop
+        if loop is not None and stopped and not loop.is_closed():
+            loop.call_soon_threadsafe(self._stop, stopped)
+
+    def _begin(self, claimed: list[ClaimedTask]) -> None:
+        cold: list[tuple[ClaimedTask, Wanted]] = []
+        for task in claimed:
+            running = Running(task, threading.Event())
+            self._running[_key(task)] = running
+            wanted = self._evaluator.wanted(task)
+            if not self._try(running, wanted, loaded=False):
+                cold.append((task, wanted))
+        if cold:
+            asyncio.ensure_future(self._load_and_begin(cold))
+
+    def _try(self, running: Running, wanted: Wanted, *, loaded: bool) -> bool:
+        """Evaluate and begin; False when values must be read first."""
+        task = running.task
+        try:
+            found = self._evaluator.evaluate(task, wanted, loaded=loaded)
+        except Missing:
+            return False
+        except Exception as exc:
+            log.exception("evaluating failed", extra={"action": "evaluate_failed"})
+            found = Failed(TaskError("internal", f"{type(exc).__name__}: {exc}", retryable=False))
+        if isinstance(found, Ready):
+            self._execute(running, found)
+        else:
+            self._end(running, found)
+        return True
+
+    async def _load_and_begin(self, cold: list[tuple[ClaimedTask, Wanted]]) -> None:
+        loop = asyncio.get_running_loop()
+        todo = cold
+        for _ in range(100):
+            try:
+                await loop.run_in_executor(self._reader, self._values.load, [wanted for _, wanted in todo])
+            except ExpressionError as exc:
+                todo = await self._load_one_by_one(todo, exc)
+            except Exception:
+                log.exception("reading values failed", extra={"action": "load_failed"})
+                await asyncio.sleep(0.2)
+                continue
+            todo = [
+                (task, wanted)
+                for task, wanted in todo
+                if (running := self._running.get(_key(task)))
+                and not self._try(running, wanted, loaded=True)
+            ]
+            if not todo:
+                return
+        for task, _ in todo:
+            self._end_key(task, Released("its values could not be read"))
+
+    async def _load_one_by_one(
+        self, todo: list[tuple[ClaimedTask, Wanted]], cause: ExpressionError
+    ) -> list[tuple[ClaimedTask, Wanted]]:
+        """A value is too large for an expression: only the task that asked for it fails."""
+        if len(todo) == 1:
+            self._end_key(todo[0][0], failed_expression(cause))
+            return []
+        loop, left = asyncio.get_running_loop(), list[tuple[ClaimedTask, Wanted]]()
+        for task, wanted in todo:
+            try:
+                await loop.run_in_executor(self._reader, self._values.load, [wanted])
+                left.append((task, wanted))
+            except ExpressionError as exc:
+                self._end_key(task, failed_expression(exc))
+        return left
+
+    def _end_key(self, task: ClaimedTask, outcome: Outcome) -> None:
+        running = self._running.get(_key(task))
+        if running is not None:
+            self._end(running, outcome)
+
+    # --- user code
+
+    def _execute(self, running: Running, ready: Ready) -> None:
+        task = running.task
+        try:
+            entry = self._registry.get_executor(task.row.executor or "")
+        except UnknownExecutor as exc:
+            self._end(running, Failed(TaskError("no_executor", str(exc), retryable=False)))
+            return
+        context = self._context(running, entry)
+        if entry.inline and entry.hooks is None:
+            try:
+                result = invoke_inline(entry, context, ready.config)
+            except Exception as exc:
+                self._end(running, self._failure(running, entry, exc))
+            else:
+                self._finish(running, ready, result)
+            return
+        running.job = asyncio.ensure_future(self._run(running, entry, context, ready))
+
+    async def _run(self, running: Running, entry: ExecutorEntry, context: TaskContext, ready: Ready) -> None:
+        node = running.task.plan.nodes[address_of(running.task.row.path)]
+        timeout_s = node.timeout / 1_000_000 if node.timeout is not None else None
+        try:
+            result = await invoke(entry, context, ready.config, pool=self._pool, timeout_s=timeout_s)
+        except asyncio.CancelledError:
+            self._end(running, Released("released by its engine") if running.released else Cancelled())
+        except Exception as exc:
+            self._end(running, self._failure(running, entry, exc))
+        else:
+            self._finish(running, ready, result)
+
+    def _failure(self, running: Running, entry: ExecutorEntry, exc: Exception) -> Outcome:
+        if isinstance(exc, AttemptCancelled):
+            return Released("released by its engine") if running.released else Cancelled()
+        if isinstance(exc, AttemptTimeout):
+            return Failed(TaskError("timeout", str(exc)))
+        error = error_from_exception(exc, entry.domain)
+        if error.traceback and running.port is not None:
+            running.port.log("error", error.traceback)
+        return Failed(error)
+
+    def _finish(self, running: Running, ready: Ready, result: Any) -> None:
+        node = running.task.plan.nodes[address_of(running.task.row.path)]
+        try:
+            self._end(running, Succeeded(as_payload(reshape(node, ready.roots, result))))
+        except ExpressionError as exc:
+            self._end(running, failed_expression(exc))
+        except PayloadError as exc:
+            where = f" at {exc.pointer}" if exc.pointer else ""
+            self._end(running, Failed(TaskError("output", f"{exc}{where}", retryable=False)))
+
+    def _context(self, running: Running, entry: ExecutorEntry) -> TaskContext:
+        task = running.task
+        row, instance = task.row, task.instance
+        node = task.plan.nodes[address_of(row.path)]
+        engine = row.engine or ""
+        port = running.port = AttemptPort(
+            instance.id, row.path, row.attempt, engine, self._submit, self._load_checkpoint
+        )
+        deadline = time.monotonic() + node.timeout / 1_000_000 if node.timeout is not None else None
+        return TaskContext(
+            instance_id=instance.id,
+            path=row.path,
+            attempt=row.attempt,
+            executor=entry.name,
+            engine_id=engine,
+            definition_name=instance.name,
+            definition_version=instance.version,
+            instance_key=instance.key,
+            deadline_s=deadline,
+            port=port,
+            cancel=running.cancel,
+        )
+
+    def _end(self, running: Running, outcome: Outcome) -> None:
+        """Submit the outcome, unless this engine has lost the task meanwhile."""
+        task = running.task
+        if self._running.pop(_key(task), None) is None:
+            return
+        row = task.row
+        logs = running.port.take_logs() if running.port is not None else ()
+        self._submit(
+            Pending(TaskEnded(row.instance_id, row.path, row.attempt, row.engine or "", outcome, logs))
+        )
+
+    # --- stopping
+
+    def _stop(self, stopped: list[tuple[str, str, int]]) -> None:
+        for key in stopped:
+            running = self._running.get(key)
+            if running is not None:
+                running.cancel.set()
+                if running.job is not None:
+                    running.job.cancel()
+
+    def release_all(self) -> None:
+        """Give every running task back; call on the loop. Those in threads are left behind."""
+        for running in self.running:
+            running.released = True
+            running.cancel.set()
+            if running.job is not None:
+                running.job.cancel()
+            else:
+                self._end(running, Released("released by its engine"))
+
+    def drop_all(self) -> None:
+        """This engine lost its lease: stop everything and submit nothing. Call on the loop."""
+        for running in self.running:
+            self._running.pop(_key(running.task), None)
+            running.cancel.set()
+            if running.job is not None:
+                running.job.cancel()
+
+    def close(self) -> None:
+        self._reader.shutdown(wait=False, cancel_futures=True)
+
+
+def _key(task: ClaimedTask) -> Key:
+    return task.row.instance_id, task.row.path, task.row.attempt

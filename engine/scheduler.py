@@ -1,0 +1,279 @@
+"""What an engine takes, and when: slots, priorities, timers, waking up (DESIGN section 4, items 4 to 6).
+
+The scheduler never touches the database on the hot path: it tells the writer what to claim beside the next batch, and
+learns from the batch's report what this engine now holds. Between batches it sleeps; a hint from another process, a
+due timer or the poll interval wakes it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Final
+
+from ..executors.registry import ExecutorRegistry
+from ..repositories import views
+from ..repositories.batch import ClaimWish
+from ..repositories.database import Database
+from ..repositories.readmodels import HeldTask
+from ..repositories.records import TERMINAL_INSTANCE_STATES, TaskRow
+from .config import EngineConfig
+from .dispatch import Dispatcher
+from .errors import EngineError
+from .events import Applied, TaskEnded
+from .loops import Loop
+from .membership import Membership
+from .outcomes import Released
+from .plans import PlanCache
+from .transaction import BatchReport, ClaimedTask, Pending, Wishes
+from .values import Values
+from .wakeup import READY, Announcer
+
+__all__ = ["TaskScheduler"]
+
+log: Final = logging.getLogger("strataflow.scheduler")
+#: Rows of the ready index that are looked at per free slot: some belong to instances locked elsewhere.
+_PEEK_PER_SLOT: Final = 4
+_MAX_PEEK: Final = 1_000
+_DUE_LIMIT: Final = 500
+_PAGE: Final = 1_000
+Key = tuple[str, str, int]
+
+
+class TaskScheduler:
+    """Implements the writer's `Listener` for one engine."""
+
+    def __init__(
+        self,
+        config: EngineConfig,
+        database: Database,
+        registry: ExecutorRegistry,
+        plans: PlanCache,
+        values: Values,
+        *,
+        poke: Callable[[], None],
+        submit: Callable[[Pending], None],
+        lost: Callable[[], None],
+        load_plan: Callable[[str, list[Pending]], None],
+        ended: Callable[[list[str]], None],
+        announcer: Announcer,
+    ) -> None:
+        self._config = config
+        self._database = database
+        self._registry = registry
+        self._plans = plans
+        self._values = values
+        self._poke = poke
+        self._submit = submit
+        self._lost = lost
+        self._load_plan = load_plan
+        self._ended = ended
+        self._announcer = announcer
+        self.dispatcher: Dispatcher | None = None
+        self.membership_of: Callable[[], Membership] | None = None
+        #: Attempts of executors this engine holds; each uses a slot.
+        self._held: dict[Key, TaskRow] = {}
+        #: Everything this engine holds, control nodes included.
+        self._mine: set[Key] = set()
+        self._compare = False
+        self._look = True
+        self._look_due = True
+        self._waiting: int | None = None
+        self._next_wake: int | None = None
+        self._queues: tuple[str, ...] = config.queues or ("default",)
+        self.accepting = config.executes
+        #: True while other processes may be interested in what this one does.
+        self.others_alive = True
+        self._loop = Loop("scheduler", self._come_round, config.poll_s)
+
+    # --- life
+
+    def start(self) -> None:
+        if self._config.executes:
+            self._loop.start()
+
+    def stop_claiming(self) -> None:
+        """Take nothing new; what runs goes on."""
+        self.accepting = False
+
+    def stop(self) -> None:
+        self._loop.stop()
+
+    @property
+    def held(self) -> int:
+        """Executor slots in use."""
+        return len(self._held)
+
+    @property
+    def busy(self) -> bool:
+        """Does this engine hold any task, control nodes included?"""
+        return bool(self._mine)
+
+    def executors(self) -> frozenset[str]:
+        """What this process can execute now."""
+        return frozenset(entry.name for entry in self._registry.list_executors())
+
+    def wake(self) -> None:
+        """Something may be ready: look now."""
+        self._look = self._look_due = True
+        self._poke()
+
+    def heard(self, hint: str) -> None:
+        """A hint from another process."""
+        if hint == READY:
+            self._loop.wake()
+
+    def _come_round(self) -> float | None:
+        """Cheap reads first: an idle engine must not write."""
+        with self._database.read() as connection:
+            found = views.queues_ready(connection)
+            wake = views.next_wake(connection)
+            now = views.now(connection) if wake is not None else 0
+        if self._config.queues is None:
+            self._queues = tuple(sorted({"default", *found, *self._plans.queues()}))
+        if found:
+            self._look = True
+        self._next_wake = wake
+        due = wake is not None and wake <= now
+        if found or due:
+            self._look_due = due
+            self._poke()
+        if wake is None:
+            return None
+        return min(self._config.poll_s, max(0.001, (wake - now) / 1_000_000))
+
+    # --- the writer's listener
+
+    def wishes(self, pendings: list[Pending]) -> Wishes:
+        if not self.accepting or self.membership_of is None:
+            return Wishes()
+        if self._compare:
+            self._compare = False
+            self._release_unknown(self.membership_of())
+        ending = sum(
+            1
+            for pending in pendings
+            if isinstance(pending.event, TaskEnded)
+            and (pending.event.instance_id, pending.event.path, pending.event.attempt) in self._held
+        )
+        free = max(0, self._config.slots - len(self._held) + ending)
+        look = self._look or self._waiting is not None
+        claim = None
+        if look and free:
+            self._look = False
+            peek = min(_MAX_PEEK, max(8, free * _PEEK_PER_SLOT))
+            claim = ClaimWish(self._queues, tuple(self.executors()), peek)
+        due = _DUE_LIMIT if self._look_due else 0
+        self._look_due = False
+        suspects = 0 if any(row.crashes >= 2 for row in self._held.values()) else 1
+        return Wishes(
+            executes=True, claim=claim, due=due, slots=free, floor=self._waiting, suspects=suspects
+        )
+
+    def committed(self, report: BatchReport) -> None:
+        self._account(report)
+        ended = self._remember(report)
+        dispatcher = self.dispatcher
+        if report.claimed and dispatcher is not None:
+            dispatcher.accept(report.claimed)
+        if report.stopped and dispatcher is not None:
+            dispatcher.stop_tasks(report.stopped)
+        if ended:
+            self._ended(ended)
+        if self.others_alive and (report.waiting is not None or ended or report.stopped):
+            self._announcer.announce(READY)
+        self._plan_next(report)
+
+    def _account(self, report: BatchReport) -> None:
+        held = self._held
+        for pending, answer in report.answers:
+            event = pending.event
+            if isinstance(event, TaskEnded) and isinstance(answer, Applied | EngineError):
+                key = (event.instance_id, event.path, event.attempt)
+                held.pop(key, None)
+                self._mine.discard(key)
+        for task in report.claimed:
+            self._mine.add(_key(task))
+            if task.row.executor is not None:
+                held[_key(task)] = task.row
+
+    def _remember(self, report: BatchReport) -> list[str]:
+        ended: list[str] = []
+        for plan, decision in report.decisions:
+            instance = decision.instance
+            if instance is None:
+                continue
+            if instance.state in TERMINAL_INSTANCE_STATES:
+                ended.append(instance.id)
+                self._values.forget(instance.id)
+                self._plans.forget(instance.id)
+                continue
+            self._plans.note(instance.id, plan.definition_id)
+            changes = decision.changes
+            if self._config.executes and (changes.leaves or changes.scopes or changes.new_leaves):
+                self._values.keep(instance.id, (*changes.leaves, *changes.scopes, *changes.new_leaves))
+        return ended
+
+    def _plan_next(self, report: BatchReport) -> None:
+        if report.peeked:
+            self._waiting = report.waiting
+        elif report.waiting is not None:
+            self._waiting = max(report.waiting, self._waiting if self._waiting is not None else report.waiting)
+        wake = report.wake_at
+        if wake is not None and (self._next_wake is None or wake < self._next_wake):
+            self._next_wake = wake
+            self._loop.wake()
+        free = self._config.slots - len(self._held)
+        if self.accepting and self._waiting is not None and free > 0 and not report.ready_elsewhere:
+            self._poke()
+        elif report.ready_elsewhere:
+            self._look = True
+            self._poke()
+
+    def fenced(self) -> None:
+        self.forget_held()
+        self._lost()
+
+    def forget_held(self) -> None:
+        """What this engine held is lost or was stopped; compare with the database before the next batch."""
+        self._held.clear()
+        self._mine.clear()
+        self._compare = True
+
+    def unplanned(self, definition_id: str, pendings: list[Pending]) -> None:
+        self._load_plan(definition_id, pendings)
+
+    def reconnected(self) -> None:
+        self._compare = True
+        self._poke()
+
+    def _release_unknown(self, membership: Membership) -> None:
+        """Rows that the database gives to this engine and that nothing here executes go back (a commit whose answer
+        was lost claimed them). Runs on the writer's thread, so no batch is in flight."""
+        after: tuple[str, str] | None = None
+        while True:
+            with self._database.read() as connection:
+                page = views.running_of(connection, membership.id, after=after)
+            for held in page:
+                if (held.instance_id, held.path, held.attempt) not in self._mine:
+                    self._resubmit(held)
+            if len(page) < _PAGE:
+                return
+            after = page[-1].cursor
+
+    def _resubmit(self, held: HeldTask) -> None:
+        outcome = Released("its claim was never heard of")
+        self._submit(Pending(TaskEnded(held.instance_id, held.path, held.attempt, held.engine, outcome)))
+
+    # --- the names of the seed
+
+    def get_pending_tasks(self, limit: int = 100) -> list[TaskRow]:
+        """Ready tasks in the order in which they would be claimed."""
+        with self._database.read() as connection:
+            return views.ready_tasks(connection, limit)
+
+
+def _key(task: ClaimedTask) -> Key:
+    return task.row.instance_id, task.row.path, task.row.attempt
+
+

@@ -1,0 +1,295 @@
+"""Committed values in memory, for evaluating expressions: what this process wrote or read, bounded, never stale.
+
+Only rows that have come to rest are kept, and those never change within a generation, so the cache needs no
+invalidation. What is missing is read for a whole batch of claimed tasks at once.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from ..repositories.database import Database
+from ..repositories.records import TERMINAL_TASK_STATES, InstanceRow, TaskRow
+from ..repositories.values import read_blobs, read_tasks, read_vars
+from .bindings import Bindings, Chain
+from .outputs import OutputReader, iso
+from .payload import decode
+from .plan import Plan
+from .ripple import ITEMS_PER_PAGE, items_key
+
+__all__ = ["Missing", "Values", "Wanted"]
+
+#: Rows and pages kept over all instances; the oldest instances go first.
+_MAX_ENTRIES: Final = 20_000
+
+
+@dataclass(slots=True)
+class _InstanceValues:
+    inputs: Any = None
+    has_inputs: bool = False
+    rows: dict[str, TaskRow] = field(default_factory=dict[str, TaskRow])
+    records: dict[str, dict[str, Any]] = field(default_factory=dict[str, "dict[str, Any]"])
+    vars: dict[tuple[str, str], Any] = field(default_factory=dict[tuple[str, str], Any])
+    totals: dict[str, int] = field(default_factory=dict[str, int])
+    pages: dict[tuple[str, int], list[Any]] = field(default_factory=dict[tuple[str, int], "list[Any]"])
+
+
+@dataclass(slots=True, frozen=True)
+class Wanted:
+    """What one claimed task needs: its plan, its instance, the static needs and its place."""
+
+    plan: Plan
+    instance: InstanceRow
+    bindings: Bindings
+    chain: Chain
+
+
+class Missing(Exception):
+    """A value is not in memory: read it outside the loop, then ask again."""
+
+
+class Values:
+    """The cache of one engine process; `roots` never does I/O, `load` does."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._outputs = OutputReader(database)
+        self._instances: OrderedDict[str, _InstanceValues] = OrderedDict()
+        self._entries = 0
+        self._lock = threading.Lock()
+
+    # --- filling from what was written
+
+    def keep(self, instance_id: str, rows: Iterable[TaskRow]) -> None:
+        """Remember rows that a batch of this process committed."""
+        with self._lock:
+            values = self._of(instance_id)
+            for row in rows:
+                if row.state in TERMINAL_TASK_STATES and not row.path.endswith("]"):
+                    values.rows[row.path] = row
+                    self._entries += 1
+            self._trim()
+
+    def keep_inputs(self, instance_id: str, inputs: Any) -> None:
+        with self._lock:
+            values = self._of(instance_id)
+            values.inputs, values.has_inputs = inputs, True
+            self._entries += 1
+            self._trim()
+
+    def forget(self, instance_id: str) -> None:
+        """The instance ended: nothing of it will be evaluated any more."""
+        with self._lock:
+            gone = self._instances.pop(instance_id, None)
+            if gone is not None:
+                self._entries -= _size(gone)
+
+    def _of(self, instance_id: str) -> _InstanceValues:
+        values = self._instances.get(instance_id)
+        if values is None:
+            values = self._instances.setdefault(instance_id, _InstanceValues())
+        return values
+
+    def _trim(self) -> None:
+        while self._entries > _MAX_ENTRIES and len(self._instances) > 1:
+            _, gone = self._instances.popitem(last=False)
+            self._entries -= _size(gone)
+
+    # --- evaluating
+
+    def roots(self, wanted: Wanted, *, loaded: bool = False) -> dict[str, Any]:
+        """The roots that the templates ask for. Raises Missing when something must be read first.
+
+        `loaded` says that `load` ran for this task: variables, which may change, are then as committed.
+        """
+        bindings, instance = wanted.bindings, wanted.instance
+        values = self._instances.get(instance.id)
+        roots: dict[str, Any] = {"instance": _instance_root(instance)}
+        if values is None:
+            if bindings != _NOTHING:
+                raise Missing(instance.id)
+            return roots
+        if bindings.inputs:
+            if not values.has_inputs:
+                raise Missing("inputs")
+            roots["inputs"] = values.inputs
+        if bindings.nodes:
+            roots["nodes"] = {name: self._record(values, wanted, at, name) for at, name in bindings.nodes}
+        if bindings.vars:
+            if not loaded:
+                raise Missing("vars")
+            roots["vars"] = self._vars(values, wanted)
+        for name, address in bindings.items:
+            roots[name] = self._item(values, wanted, address)
+        for name, address in bindings.indexes:
+            roots[name] = _index(wanted, address)
+        for address in bindings.totals:
+            if wanted.chain[address] not in values.totals:
+                raise Missing(address)
+            roots["total"] = values.totals[wanted.chain[address]]
+        return roots
+
+    def _record(self, values: _InstanceValues, wanted: Wanted, scope: str, name: str) -> dict[str, Any]:
+        path = _path(wanted.chain[scope], name)
+        record = values.records.get(path)
+        if record is not None:
+            return record
+        row = values.rows.get(path)
+        if row is None or row.output_ref is not None:
+            raise Missing(path)
+        record = values.records[path] = record_of(row, decode(row.output) if row.output else None)
+        return record
+
+    def _vars(self, values: _InstanceValues, wanted: Wanted) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for owner, name in wanted.bindings.vars:
+            key = (wanted.chain[owner], name)
+            if key not in values.vars:
+                raise Missing(name)
+            if values.vars[key] is not _ABSENT:
+                found[name] = values.vars[key]
+        return found
+
+    def _item(self, values: _InstanceValues, wanted: Wanted, address: str) -> Any:
+        index = _index(wanted, address)
+        page = values.pages.get((wanted.chain[address], index // ITEMS_PER_PAGE))
+        if page is None:
+            raise Missing(address)
+        return page[index % ITEMS_PER_PAGE]
+
+    # --- reading
+
+    def load(self, wanted: list[Wanted]) -> None:
+        """Read everything that these tasks lack, in few bounded queries. Blocks; call it off the loop.
+
+        Variables are always read anew: unlike rows they may be written again while the instance runs.
+        """
+        with self._database.read() as connection:
+            self._load_inputs(connection, wanted)
+            self._load_rows(connection, wanted)
+            self._load_vars(connection, wanted)
+            self._load_pages(connection, wanted)
+
+    def _load_inputs(self, connection: Any, wanted: list[Wanted]) -> None:
+        todo = {w.instance.id: w.instance for w in wanted if w.bindings.inputs}
+        refs = {(i.id, i.inputs_ref) for i in todo.values() if i.inputs_ref is not None}
+        blobs = read_blobs(connection, refs)
+        for instance in todo.values():
+            text = instance.inputs if instance.inputs_ref is None else blobs[instance.id, instance.inputs_ref]
+            self.keep_inputs(instance.id, decode(text) if text else {})
+
+    def _load_rows(self, connection: Any, wanted: list[Wanted]) -> None:
+        keys: dict[tuple[str, str], Plan] = {}
+        maps: dict[tuple[str, str], None] = {}
+        for want in wanted:
+            known = self._of(want.instance.id)
+            for at, name in want.bindings.nodes:
+                path = _path(want.chain[at], name)
+                if path not in known.records:
+                    keys[want.instance.id, path] = want.plan
+            maps |= {(want.instance.id, want.chain[address]): None for address in want.bindings.totals}
+        for key, row in read_tasks(connection, maps).items():
+            self._of(key[0]).totals[key[1]] = row.total or 0
+        for key, row in read_tasks(connection, keys).items():
+            output = self._outputs.read(connection, keys[key], row)
+            self._of(key[0]).records[key[1]] = record_of(row, output)
+        for instance_id, path in keys:
+            self._of(instance_id).records.setdefault(path, dict(_NEVER_REACHED))
+
+    def _load_vars(self, connection: Any, wanted: list[Wanted]) -> None:
+        keys = {(w.instance.id, w.chain[o], name) for w in wanted for o, name in w.bindings.vars}
+        found = read_vars(connection, keys)
+        blobs = read_blobs(connection, {(k[0], ref) for k, (_, ref) in found.items() if ref is not None})
+        for key in keys:
+            text, ref = found.get(key, (None, None))
+            body = blobs[key[0], ref] if ref is not None else text
+            value = decode(body) if body else None
+            self._of(key[0]).vars[key[1], key[2]] = value if key in found else _ABSENT
+
+    def _load_pages(self, connection: Any, wanted: list[Wanted]) -> None:
+        keys: dict[tuple[str, str], tuple[str, int]] = {}
+        for want in wanted:
+            for _, address in want.bindings.items:
+                path, page = want.chain[address], _index(want, address) // ITEMS_PER_PAGE
+                if (path, page) not in self._of(want.instance.id).pages:
+                    keys[want.instance.id, items_key(path, want.instance.gen, page)] = (path, page)
+        for key, body in read_blobs(connection, keys).items():
+            self.keep_page(key[0], *keys[key], decode(body))
+
+    def result(self, wanted: Wanted, row: TaskRow) -> Any:
+        """The raw result that the row's own `output` reshapes. Blocks."""
+        with self._database.read() as connection:
+            return self._outputs.result(connection, wanted.plan, row)
+
+    def keep_page(self, instance_id: str, path: str, page: int, items: list[Any]) -> None:
+        """Remember one page of a map's items; only the newest few pages of a map are kept."""
+        with self._lock:
+            pages = self._of(instance_id).pages
+            pages[path, page] = items
+            while len(pages) > _PAGES_PER_INSTANCE:
+                del pages[next(iter(pages))]
+
+
+_ABSENT: Final = object()
+_NOTHING: Final = Bindings()
+_PAGES_PER_INSTANCE: Final = 64
+_NEVER_REACHED: Final = {
+    "state": "pending",
+    "output": None,
+    "error": None,
+    "attempt": 0,
+    "path": None,
+    "started_at": None,
+    "ended_at": None,
+}
+
+
+def _size(values: _InstanceValues) -> int:
+    return len(values.rows) + (1 if values.has_inputs else 0)
+
+
+def _path(scope: str, name: str) -> str:
+    return f"{scope}.{name}" if scope else name
+
+
+def _index(wanted: Wanted, address: str) -> int:
+    """Index of the item of map `address` in which the task stands."""
+    item = wanted.chain[address + "[]"]
+    return int(item[item.rfind("[") + 1 : -1])
+
+
+def _instance_root(instance: InstanceRow) -> dict[str, Any]:
+    return {
+        "id": instance.id,
+        "key": instance.key,
+        "name": instance.name,
+        "version": instance.version,
+        "started_at": iso(instance.created_at),
+        "scheduled_for": iso(instance.created_at),
+    }
+
+
+def record_of(row: TaskRow, output: Any) -> dict[str, Any]:
+    """The fields of `nodes.X` (DSL rule 4)."""
+    record: dict[str, Any] = {
+        "state": row.state.value,
+        "output": output,
+        "error": decode(row.error) if row.error else None,
+        "attempt": row.attempt,
+        "path": row.path,
+        "started_at": iso(row.started_at),
+        "ended_at": iso(row.ended_at),
+    }
+    if row.total is not None:
+        record["stats"] = {
+            "total": row.total,
+            "completed": row.done,
+            "failed": row.failed,
+            "skipped": row.skipped,
+            "cancelled": max(0, row.total - row.done - row.failed - row.skipped),
+        }
+    return record

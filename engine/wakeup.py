@@ -1,0 +1,89 @@
+"""How an engine hears of work that another process made: hints only, polling always works without them.
+
+Postgres: NOTIFY from a coalescer after the commit, on its own connection, at once and then at most every 10 ms.
+SQLite: `PRAGMA data_version` tells that another connection has committed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Final
+
+from ..repositories.notify import ChangeWatch, Notifier, Subscription
+from ..repositories.url import DatabaseUrl
+from .loops import Loop
+
+__all__ = ["Announcer", "Ears"]
+
+#: Hints, in order of urgency.
+READY: Final = "ready"
+ENDED: Final = "ended"
+STOP: Final = "stop"
+_COALESCE_S: Final = 0.010
+_WATCH_S: Final = 0.005
+
+
+class Announcer:
+    """Tells other processes that something happened; coalesced, never on the write path."""
+
+    def __init__(self, url: DatabaseUrl, *, enabled: bool = True) -> None:
+        self._notifier = Notifier(url) if url.dialect == "postgresql" and enabled else None
+        self._hints: set[str] = set()
+        self._loop = Loop("announcer", self._send, 3600.0)
+
+    def start(self) -> None:
+        if self._notifier is not None:
+            self._loop.start()
+
+    def announce(self, hint: str) -> None:
+        """Send a hint soon; thread-safe, returns at once."""
+        if self._notifier is not None and hint not in self._hints:
+            self._hints.add(hint)
+            self._loop.wake()
+
+    def _send(self) -> float | None:
+        if not self._hints or self._notifier is None:
+            return None
+        hints, self._hints = self._hints, set()
+        self._notifier.send(sorted(hints))
+        time.sleep(_COALESCE_S)
+        return 0.0 if self._hints else None
+
+    def stop(self) -> None:
+        self._loop.stop()
+        if self._notifier is not None:
+            self._notifier.close()
+
+
+class Ears:
+    """Calls `heard(hint)` when another process announces something."""
+
+    def __init__(self, url: DatabaseUrl, heard: Callable[[str], None], *, enabled: bool = True) -> None:
+        self._heard = heard
+        self._subscription = Subscription(url) if url.dialect == "postgresql" and enabled else None
+        self._watch = ChangeWatch(url) if url.dialect == "sqlite" else None
+        run = self._listen if self._subscription is not None else self._look
+        self._loop = Loop("ears", run, 0.0 if self._subscription is not None else _WATCH_S)
+
+    def start(self) -> None:
+        if self._subscription is not None or self._watch is not None:
+            self._loop.start()
+
+    def _listen(self) -> float | None:
+        assert self._subscription is not None
+        for hint in self._subscription.wait(timeout_s=1.0):
+            self._heard(hint)
+        return 0.0
+
+    def _look(self) -> float | None:
+        assert self._watch is not None
+        if self._watch.changed():
+            self._heard(READY)
+        return None
+
+    def stop(self) -> None:
+        self._loop.stop()
+        for part in (self._subscription, self._watch):
+            if part is not None:
+                part.close()

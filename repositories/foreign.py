@@ -1,0 +1,78 @@
+"""Our statements on somebody else's connection and transaction: psycopg, sqlite3, or SQLAlchemy around either.
+
+Only inserts happen here. The caller commits or rolls back; nothing of ours survives a rollback.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Self
+
+import psycopg
+from sqlalchemy import Connection as SqlalchemyConnection
+from sqlalchemy.orm import Session
+
+from .batch import Batch, Changes
+from .dialect import Connection, PostgresConnection, SqliteConnection, translated
+from .errors import RepositoryError
+from .notify import channel
+from .url import DatabaseUrl
+
+__all__ = ["ForeignConnection"]
+
+
+class ForeignConnection:
+    """A caller's open transaction, seen through our statements."""
+
+    def __init__(self, connection: Connection, raw: Any, url: DatabaseUrl) -> None:
+        self._db = connection
+        self._raw = raw
+        self._url = url
+        self._batch = Batch(connection)
+
+    @classmethod
+    def of(cls, connection: Any, url: DatabaseUrl) -> Self:
+        """Raises RepositoryError for a connection of another kind, or of another database than the engine's."""
+        raw = _driver(connection)
+        if isinstance(raw, psycopg.Connection) and url.dialect == "postgresql":
+            return cls(_Caller(url, raw), raw, url)
+        if isinstance(raw, sqlite3.Connection) and url.dialect == "sqlite":
+            return cls(SqliteConnection(url, raw), raw, url)
+        raise RepositoryError(
+            f"a {type(connection).__name__} cannot carry a start on {url.label}; "
+            "pass a synchronous psycopg, sqlite3 or SQLAlchemy connection to the same database"
+        )
+
+    def now(self) -> int:
+        return int(self._db.rows(self._db.clock())[0][0])
+
+    def claim_key(self, name: str, key: str, instance_id: str) -> str | None:
+        """Insert the key if it is free; the id that owns it now, None when the owner cannot be seen."""
+        self._batch.insert_keys([(name, key, instance_id)])
+        return self._batch.key_owner(name, key)
+
+    def write(self, changes: Changes) -> None:
+        """Insert; on Postgres a hint for engines travels with the caller's commit."""
+        if isinstance(self._raw, sqlite3.Connection) and not self._raw.in_transaction:
+            with translated():
+                self._raw.execute("BEGIN IMMEDIATE")
+        self._batch.write(changes, commit=False)
+        if isinstance(self._raw, psycopg.Connection):
+            with translated():
+                self._raw.execute("SELECT pg_notify(%s, 'ready')", (channel(self._url),))
+
+
+class _Caller(PostgresConnection):
+    """A caller's psycopg connection: no pipeline of ours, for the caller may be inside one."""
+
+    def pipeline(self) -> AbstractContextManager[Any]:
+        return nullcontext()
+
+
+def _driver(connection: Any) -> Any:
+    if isinstance(connection, Session):
+        connection = connection.connection()
+    if isinstance(connection, SqlalchemyConnection):
+        return connection.connection.driver_connection
+    return connection
