@@ -1,6 +1,7 @@
 """Steps 1 to 3 in one call: a document becomes a definition and its plan, or every reason why not.
 
-The front door of the definition language. Pure; whoever calls it stores the canonical text and starts instances.
+The front door of the definition language. Pure; whoever calls it stores the canonical text and starts
+instances.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ def build_plan(definition: Definition, *, definition_id: str, version: int) -> P
     """The plan of a definition that validates.
 
     Raises:
-        DefinitionError: its nodes wait for each other, or an expression is malformed: it cannot have been validated.
+        DefinitionError: its nodes wait for each other, or an expression is malformed: it cannot have been
+        validated.
     """
     with uncollected():
         analysis = analyse(definition)
@@ -63,7 +65,7 @@ def compile_definition(
 
 
 def _merged(reading: Reading, found: list[Problem]) -> list[Problem]:
-    """Both steps' problems in document order, without echoes from places where something was refused already."""
+    """Both steps' problems in document order, without echoes from places that hold a stand-in."""
     fresh = [problem for problem in found if problem.pointer not in reading.muted]
     return (
         in_document_order([*reading.problems, *fresh], reading.document) if reading.problems or fresh else []

@@ -1,14 +1,15 @@
 """The document as typed, frozen models: what a definition may say, field by field (DESIGN section 7).
 
-Step 1's result and step 2's input. A model knows the shape of its own fields and nothing about its neighbours: names,
-references and order are the validator's. Every node is exactly one of five models, told apart by its verb. Errors of
-these models carry our own codes, so that the parser can report them without translation.
+Step 1's result and step 2's input. A model knows the shape of its own fields and nothing about its
+neighbours: names, references and order are the validator's. Every node is exactly one of five models, told
+apart by its verb. Errors of these models carry our own codes, so that the parser can report them without
+translation.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
@@ -47,19 +48,21 @@ __all__ = [
     "RunNode",
     "Scope",
     "SetNode",
+    "Verb",
     "WaitNode",
     "verb_of",
 ]
 
+Verb = Literal["run", "map", "set", "wait", "do"]
 #: First character of every union tag: tells a tag from a member in an error's location.
-TAG_MARK: Final = "‹"
+TAG_MARK: Final = "\x1f"
 #: The verbs of this version; `do` is one only where `map` is absent.
-VERBS: Final = ("run", "map", "set", "wait", "do")
+VERBS: Final[tuple[Verb, ...]] = ("run", "map", "set", "wait", "do")
 
 EndState = Literal["completed", "failed", "skipped", "cancelled", "expired"]
 
 
-def verb_of(node: Mapping[str, Any]) -> str | None:
+def verb_of(node: Mapping[str, Any]) -> Verb | None:
     """The verb of a raw node; `do` beside another verb is that verb's body."""
     return next((verb for verb in VERBS if verb in node), None)
 
@@ -67,7 +70,7 @@ def verb_of(node: Mapping[str, Any]) -> str | None:
 def _node_tag(value: Any) -> str:
     if isinstance(value, Node):
         return TAG_MARK + value.verb
-    return TAG_MARK + ((verb_of(value) if isinstance(value, dict) else None) or "run")
+    return TAG_MARK + ((verb_of(cast("dict[str, Any]", value)) if isinstance(value, dict) else None) or "run")
 
 
 def _body_tag(value: Any) -> str:
@@ -162,7 +165,7 @@ class Node(_Model):
     )
 
     @property
-    def verb(self) -> str:
+    def verb(self) -> Verb:
         """Name of the verb, which is also the plan's node kind."""
         raise NotImplementedError
 
@@ -182,7 +185,8 @@ class RunNode(Node):
     priority: Priority = Field(default=0, description="Higher runs first.")
 
     @property
-    def verb(self) -> str:
+    def verb(self) -> Verb:
+        """Give `run`."""
         return "run"
 
 
@@ -200,7 +204,8 @@ class MapNode(Node):
     ] = Field(default="all", description="When the map is met; a text or number is short for `need`.")
 
     @property
-    def verb(self) -> str:
+    def verb(self) -> Verb:
+        """Give `map`."""
         return "map"
 
 
@@ -210,7 +215,8 @@ class SetNode(Node):
     set: dict[str, Any] = Field(description="New values by variable name.")
 
     @property
-    def verb(self) -> str:
+    def verb(self) -> Verb:
+        """Give `set`."""
         return "set"
 
 
@@ -226,7 +232,8 @@ class WaitNode(Node):
     wait: Wait = Field(description="What to wait for.")
 
     @property
-    def verb(self) -> str:
+    def verb(self) -> Verb:
+        """Give `wait`."""
         return "wait"
 
 
@@ -249,7 +256,8 @@ class DoNode(Node):
     do: Scope = Field(description="The group's nodes and output.")
 
     @property
-    def verb(self) -> str:
+    def verb(self) -> Verb:
+        """Give `do`."""
         return "do"
 
 
@@ -266,8 +274,7 @@ Body = Annotated[
     | Annotated[RunNode, Tag(TAG_MARK + "run")]
     | Annotated[MapNode, Tag(TAG_MARK + "map")]
     | Annotated[SetNode, Tag(TAG_MARK + "set")]
-    | Annotated[WaitNode, Tag(TAG_MARK + "wait")]
-    | Annotated[DoNode, Tag(TAG_MARK + "do")],
+    | Annotated[WaitNode, Tag(TAG_MARK + "wait")],
     Discriminator(_body_tag),
 ]
 

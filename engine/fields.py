@@ -1,14 +1,14 @@
 """Types of the definition's single fields: what one value may be, and the problem it makes otherwise.
 
-Each is a pydantic type whose errors carry our own code, message and hint. `{{` is refused wherever no expression is
-evaluated (DSL rule 12), so that nobody waits for a value that never comes.
+Each is a pydantic type whose errors carry our own code, message and hint. `{{` is refused wherever no
+expression is evaluated (DSL rule 12), so that nobody waits for a value that never comes.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from typing import Annotated, Any, Final
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Final, LiteralString, cast
 
 from pydantic import BeforeValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 _MARK: Final = "{{"
-_KINDS: Final = {
+_KINDS: Final[Mapping[type, str]] = {
     str: "text",
     bool: "a boolean",
     int: "a number",
@@ -56,7 +56,7 @@ _COUNT_BOUND: Final = 1_000_000_000
 
 
 def kind_of(value: object) -> str:
-    """A JSON value's kind in words: `text`, `a number`, `an object`, …"""
+    """A JSON value's kind in words: `text`, `a number`, `an object` and so on."""
     return "null" if value is None else _KINDS.get(type(value), type(value).__name__)
 
 
@@ -65,7 +65,7 @@ def percent_of(value: object) -> float | None:
     return float(value[:-1]) if isinstance(value, str) and re.match(_PERCENT, value) else None
 
 
-def _fail(code: str, message: str, hint: str = "") -> PydanticCustomError:
+def _fail(code: LiteralString, message: str, hint: str = "") -> PydanticCustomError:
     return PydanticCustomError(code, "{message}", {"message": message, "hint": hint})
 
 
@@ -81,7 +81,7 @@ def _text(value: Any) -> str:
     return value
 
 
-def _matching(pattern: str, code: str, wanted: str) -> Callable[[Any], str]:
+def _matching(pattern: str, code: LiteralString, wanted: str) -> Callable[[Any], str]:
     def check(value: Any) -> str:
         text = _text(value)
         if not re.match(pattern, text) or text.endswith("\n"):
@@ -158,7 +158,7 @@ def _condition(value: Any) -> str | bool:
 
 def _items(value: Any) -> Any:
     if isinstance(value, (list, dict)) or (isinstance(value, str) and _MARK in value):
-        return value
+        return cast("Any", value)
     raise _fail(
         "wrong_type",
         f"must be a list, an object or an expression that gives one, not {kind_of(value)}",
@@ -182,7 +182,7 @@ def _share(value: Any) -> int | str:
     if not isinstance(value, str):
         return _whole(value, 0)
     percent = percent_of(_text(value))
-    if percent is None or percent > 100:  # noqa: PLR2004 - percent
+    if percent is None or percent > 100:
         raise _fail(
             "bad_value", f"{value!r} is no percentage", "write e.g. '5%', from 0% to 100%, or a whole number"
         )
@@ -211,7 +211,9 @@ def _pattern_schema(pattern: str) -> WithJsonSchema:
 
 _PERCENT_SCHEMA: Final = {"type": "string", "pattern": _PERCENT}
 
-PlainText = Annotated[str, BeforeValidator(_text)]
+PlainText = Annotated[
+    str, BeforeValidator(_text), WithJsonSchema({"type": "string", "not": {"pattern": r"\{\{"}})
+]
 #: A name that the validator checks by rule 1.
 PlainName = Annotated[str, BeforeValidator(_text)]
 WorkflowName = Annotated[

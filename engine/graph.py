@@ -1,14 +1,16 @@
 """Step 3: the graph of each scope, and the plan that the engine runs.
 
-The only module that knows networkx; planning only, never on the hot path. Every scope is a graph of its own, because an
-edge never leaves its scope: a reference from inside a container makes the container wait. Nodes of a `ScopePlan` stand
-in topological order; wherever names stand beside each other (`successors`, `roots`, `leaves`) it is document order.
+The only module that knows networkx; planning only, never on the hot path. Every scope is a graph of its own,
+because an edge never leaves its scope: a reference from inside a container makes the container wait. Nodes of
+a `ScopePlan` stand in topological order; wherever names stand beside each other (`successors`, `roots`,
+`leaves`) it is document order.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from typing import Any, Final
+from dataclasses import replace
+from typing import Any
 
 import networkx as nx
 
@@ -16,15 +18,13 @@ from .definition import Definition, Join, MapNode, RunNode
 from .durations import parse_duration
 from .fields import percent_of
 from .plan import COMPLETED_ONLY, Edge, JoinRule, Plan, PlanNode, RetryPolicy, ScopePlan
-from .symbols import Dep, NodeSymbol, ScopeSymbol, Symbols
+from .symbols import NodeSymbol, ScopeSymbol, Symbols
 from .variables import VarOwners
 
 __all__ = ["Cycle", "assemble_plan", "digraph", "sort"]
 
 #: Names in the order they run; the last runs before the first.
 Cycle = list[str]
-
-_NO_EDGES: Final[Mapping[str, Dep]] = {}
 
 
 def digraph(deps: Mapping[str, Iterable[str]]) -> nx.DiGraph[str]:
@@ -61,7 +61,8 @@ def _cycles(graph: nx.DiGraph[str], position: Mapping[str, int]) -> list[Cycle]:
 def _shortest_cycle(graph: nx.DiGraph[str], first: str) -> Cycle:
     distance: dict[str, int] = dict(nx.single_source_shortest_path_length(graph, first))
     last = min(graph.predecessors(first), key=distance.__getitem__)
-    return list(nx.shortest_path(graph, first, last))
+    path: list[str] = nx.bidirectional_shortest_path(graph, first, last)
+    return path
 
 
 def assemble_plan(symbols: Symbols, definition: Definition, *, definition_id: str, version: int) -> Plan:
@@ -153,7 +154,7 @@ class _Planner:
             symbol.deps
             if len(symbol.deps) < 2
             else sorted(symbol.deps, key=lambda name: siblings[name].index)
-        )  # noqa: PLR2004 - one is sorted
+        )
         return tuple(self._edge(name, symbol.deps[name].on) for name in names)
 
     def _edge(self, name: str, on: frozenset[str]) -> Edge:
@@ -180,10 +181,10 @@ class _Planner:
         policy = self._retries.get(identity)
         if policy is None:
             times = {name: parse_duration(keys[name]) for name in ("delay", "max_delay") if name in keys}
-            policy = RetryPolicy(**{**keys, **times})
+            policy = replace(RetryPolicy(), **(keys | times))
             if "max_delay" not in keys and policy.delay > policy.max_delay:
                 # The default bound must not cut a longer delay that somebody asked for.
-                policy = RetryPolicy(**{**keys, **times, "max_delay": policy.delay})
+                policy = replace(policy, max_delay=policy.delay)
             self._retries[identity] = policy
         return policy
 

@@ -1,7 +1,7 @@
 """Which inputs a definition's schema declares by name.
 
-Read by the validator, for references to `inputs.x`, and at a start, for inputs nobody declared. A schema may spread its
-properties over `allOf`, `$ref` and the like; all of those count.
+Read by the validator, for references to `inputs.x`, and at a start, for inputs nobody declared. A schema may
+spread its properties over `allOf`, `$ref` and the like; all of those count.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, cast
+
+from .pointers import parts_of
 
 __all__ = ["DeclaredInputs", "declared_inputs", "local_target", "subschemas_in_place"]
 
@@ -65,8 +67,7 @@ def local_target(reference: object, root: Mapping[str, Any]) -> object:
     if not isinstance(reference, str) or not re.match(r"#(/|\Z)", reference):
         return None
     here: Any = root
-    for raw in reference[1:].split("/")[1:]:
-        part = raw.replace("~1", "/").replace("~0", "~")
+    for part in parts_of(reference[1:]):
         if isinstance(here, dict) and part in here:
             here = cast("dict[str, Any]", here)[part]
         elif isinstance(here, list) and part.isdigit() and int(part) < len(cast("list[Any]", here)):

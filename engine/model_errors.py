@@ -1,12 +1,12 @@
 """Translation of the models' errors into problems, and removal of the values they refuse.
 
-Between the models and the parser. Errors of our own field types come with code, message and hint already; the rest are
-pydantic's, put into the words of the language.
+Between the models and the parser. Errors of our own field types come with code, message and hint already; the
+rest are pydantic's, put into the words of the language.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from .definition import TAG_MARK
@@ -33,6 +33,12 @@ _WANTED: Final = {
     "model_type": "an object",
     "model_attributes_type": "an object",
 }
+_BOUNDS: Final = {
+    "literal_error": "{expected}",
+    "greater_than_equal": "at least {ge}",
+    "less_than_equal": "at most {le}",
+}
+_OTHER: Final = {"too_short": "must have at least one entry", "finite_number": "must be a finite number"}
 #: What takes the place of a refused value that a node or the definition cannot do without.
 _STAND_INS: Final[Mapping[str, Any]] = {
     "run": STAND_IN,
@@ -65,7 +71,7 @@ def prune(document: dict[str, Any], error: ValidationError) -> None:
         _remove(document, path)
 
 
-def _depth_first(path: Path) -> Sequence[tuple[int, int, str]]:
+def _depth_first(path: Path) -> list[tuple[int, int, str]]:
     return [(0, part, "") if isinstance(part, int) else (1, 0, part) for part in path]
 
 
@@ -82,23 +88,18 @@ def _problem(path: Path, detail: ErrorDetails) -> Problem:
 
 
 def _words(detail: ErrorDetails) -> tuple[str, str, str]:
-    kind = detail["type"]
-    context = cast("dict[str, Any]", detail.get("ctx", {}))
-    given = cast("object", detail["input"])
+    """Code, message and hint."""
+    kind, given = detail["type"], cast("object", detail["input"])
+    context = detail.get("ctx", {})
     if "message" in context:
         return kind, context["message"], context.get("hint", "")
     if kind in _WANTED:
         return "wrong_type", f"must be {_WANTED[kind]}, not {kind_of(given)}", ""
     if kind == "missing":
         return "missing_field", "is missing", ""
-    if kind == "literal_error":
-        return "bad_value", f"must be {context['expected']}, not {given!r}", ""
-    if kind in ("greater_than_equal", "less_than_equal"):
-        bound = f"at least {context['ge']}" if "ge" in context else f"at most {context['le']}"
-        return "bad_value", f"must be {bound}, not {given!r}", ""
-    if kind == "too_short":
-        return "bad_value", "must have at least one entry", ""
-    return "bad_value", detail["msg"], ""
+    if kind in _BOUNDS:
+        return "bad_value", f"must be {_BOUNDS[kind].format(**context)}, not {given!r}", ""
+    return "bad_value", _OTHER.get(kind, detail["msg"]), ""
 
 
 def _remove(document: dict[str, Any], path: Path) -> None:
@@ -111,7 +112,7 @@ def _remove(document: dict[str, Any], path: Path) -> None:
             return
     if not path:
         return
-    last = path[-1]
+    last: Any = path[-1]
     present = last in here if isinstance(here, dict) else isinstance(here, list) and isinstance(last, int)
     if not present:
         # A missing member: what lacks it goes.
@@ -119,6 +120,6 @@ def _remove(document: dict[str, Any], path: Path) -> None:
     elif path[-2:-1] == ("needs",):
         here[last] = STAND_IN
     elif last in _STAND_INS and path[-2:-1] != ("nodes",):
-        here[last] = _STAND_INS[cast("str", last)]
+        here[last] = _STAND_INS[last]
     else:
         del here[last]

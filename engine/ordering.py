@@ -1,21 +1,23 @@
 """In which order a scope's nodes run, and whether every value is fixed before it is read (rules 15, 30).
 
-An attempt that is repeated after a crash must see what the first one saw. So every reader of a variable waits for its
-writers, two writers must be ordered by the graph, and what a node's `output` names must certainly have ended.
+An attempt that is repeated after a crash must see what the first one saw. So every reader of a variable waits
+for its writers, two writers must be ordered by the graph, and what a node's `output` names must certainly
+have ended.
 
-"Certainly" matters: a node is skipped as soon as one dependency cannot be met, while others may still run. So what lies
-behind a dependency has ended for sure only when that dependency really ran, that is, when the edge accepts nothing but
-`completed` and `failed`.
+"Certainly" matters: a node is skipped as soon as one dependency cannot be met, while others may still run. So
+what lies behind a dependency has ended for sure only when that dependency really ran, that is, when the edge
+accepts nothing but `completed` and `failed`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
 from .errors import Problem
 from .graph import Cycle, sort
+from .pointers import child
 from .references import LateRead, References, VarRead
 from .symbols import Dep, NodeSymbol, ScopeSymbol, Symbols
 
@@ -32,7 +34,7 @@ Key = tuple[ScopeSymbol, str]
 
 @dataclass(slots=True, eq=False)
 class _Traffic:
-    """Who writes and reads which variable in one scope; inner nodes count as the node of this scope that holds them."""
+    """Who writes and reads which variable in one scope; inner nodes count as the node here that holds them."""
 
     writers: dict[Key, dict[NodeSymbol, NodeSymbol]] = field(default_factory=dict)
     readers: dict[Key, dict[NodeSymbol, VarRead]] = field(default_factory=dict)
@@ -114,49 +116,51 @@ def _levels(start: ScopeSymbol, owner: ScopeSymbol) -> Iterable[tuple[ScopeSymbo
             return
 
 
-def _certainly_later(order: list[NodeSymbol], bits: dict[NodeSymbol, int]) -> dict[NodeSymbol, int]:
-    """For each node, which of the nodes with a bit start only after it has certainly ended, as a set of bits."""
-    later = dict.fromkeys(order, 0)
-    solid = dict.fromkeys(order, 0)
-    for node in reversed(order):
-        bit = bits.get(node, 0)
-        reached = bit | solid[node]
-        if not reached:
-            continue
-        for name, dep in node.deps.items():
-            before = node.scope.nodes[name]
-            later[before] |= reached
-            if dep.on <= _RAN:
-                solid[before] |= reached
-    return later
+class _Later:
+    """Which of some chosen nodes start only after a given node has certainly ended."""
 
+    __slots__ = ("bits", "chosen", "later")
 
-def _bits(nodes: Iterable[NodeSymbol]) -> dict[NodeSymbol, int]:
-    unique = dict.fromkeys(nodes)
-    return {node: 1 << number for number, node in enumerate(unique)}
+    def __init__(self, order: list[NodeSymbol], chosen: Iterable[NodeSymbol]) -> None:
+        #: The chosen nodes; the position of each is its bit.
+        self.chosen = list(dict.fromkeys(chosen))
+        self.bits = {node: 1 << position for position, node in enumerate(self.chosen)}
+        #: Per node, the chosen nodes behind it as a set of bits.
+        self.later = dict.fromkeys(order, 0)
+        solid = dict.fromkeys(order, 0)
+        for node in reversed(order):
+            reached = self.bits.get(node, 0) | solid[node]
+            if not reached:
+                continue
+            for name, dep in node.deps.items():
+                before = node.scope.nodes[name]
+                self.later[before] |= reached
+                if dep.on <= _RAN:
+                    solid[before] |= reached
 
+    def orders(self, first: NodeSymbol, second: NodeSymbol) -> bool:
+        """Whether the second, a chosen node, certainly starts after the first has ended."""
+        return bool(self.later[first] & self.bits[second])
 
-def _members(mask: int, nodes: list[NodeSymbol]) -> Iterable[NodeSymbol]:
-    while mask:
-        low = mask & -mask
-        yield nodes[low.bit_length() - 1]
-        mask ^= low
+    def members(self, mask: int) -> Iterator[NodeSymbol]:
+        """The chosen nodes whose bits are set."""
+        while mask:
+            low = mask & -mask
+            yield self.chosen[low.bit_length() - 1]
+            mask ^= low
 
 
 def _add_edges(scope: ScopeSymbol, traffic: _Traffic, budget: int) -> int:
     """Let every reader wait for the writers that do not come after it; the number of new edges."""
-    bits = _bits(unit for table in traffic.writers.values() for unit in table)
-    writers = list(bits)
-    later = _certainly_later(scope.order, bits)
+    behind = _Later(scope.order, (unit for table in traffic.writers.values() for unit in table))
     added = 0
     for key, readers in traffic.readers.items():
         table = traffic.writers[key]
-        every = sum(bits[unit] for unit in table)
+        every = sum(behind.bits[unit] for unit in table)
         for reader, read in readers.items():
-            own = bits.get(reader, 0)
-            for writer in _members(every & ~later[reader] & ~own, writers):
-                both_ways = writer in readers and reader in table
-                if both_ways and not later[writer] & own:
+            own = behind.bits.get(reader, 0)
+            for writer in behind.members(every & ~behind.later[reader] & ~own):
+                if writer in readers and reader in table and not behind.orders(writer, reader):
                     continue  # each changes what the other wrote: reported as two unordered writers
                 added += _wait_for(reader, writer, read)
                 if added > budget:
@@ -176,66 +180,50 @@ def _wait_for(reader: NodeSymbol, writer: NodeSymbol, read: VarRead) -> int:
 
 def _check_variables(scope: ScopeSymbol, traffic: _Traffic) -> Iterable[Problem]:
     written = [unit for table in traffic.writers.values() for unit in table]
-    bits = _bits([*written, *(unit for _, unit, _ in traffic.late)])
-    units = list(bits)
-    later = _certainly_later(scope.order, bits)
+    behind = _Later(scope.order, [*written, *(unit for _, unit, _ in traffic.late)])
     position = {node: index for index, node in enumerate(scope.order)}
     for (_, name), table in traffic.writers.items():
-        behind = 0
+        after = 0
         for unit in sorted(table, key=position.__getitem__, reverse=True):
-            loose = behind & ~later[unit]
-            if loose:
-                yield _unordered_writers(name, unit, next(iter(_members(loose, units))), table)
-            behind |= bits[unit]
-    for key, unit, read in traffic.late:
-        yield from _unordered_reader(key[1], unit, read, traffic.writers[key], later, bits)
+            loose = next(behind.members(after & ~behind.later[unit]), None)
+            if loose is not None:
+                yield _unordered_writers(name, unit, loose, table[loose].pointer)
+            after |= behind.bits[unit]
+    for (owner, name), unit, read in traffic.late:
+        for writer in traffic.writers[owner, name]:
+            if writer is unit:
+                if unit is read.node and unit.kind == "set":
+                    message = f"vars.{name} is being written by this node"
+                    yield Problem(read.pointer, "unordered_var", message, "read result instead")
+            elif not behind.orders(writer, unit) and not behind.orders(unit, writer):
+                yield _unordered_reader(name, writer, unit, read.pointer)
 
 
-def _unordered_writers(
-    name: str, first: NodeSymbol, second: NodeSymbol, table: dict[NodeSymbol, NodeSymbol]
-) -> Problem:
+def _unordered_writers(name: str, first: NodeSymbol, second: NodeSymbol, pointer: str) -> Problem:
     return Problem(
-        f"{table[second].pointer}/set/{name}",
+        child(f"{pointer}/set", name),
         "unordered_var",
         f"{first.label!r} and {second.label!r} both write vars.{name} and nothing orders them",
         f"add {first.label!r} to the needs of {second.label!r}",
     )
 
 
-def _unordered_reader(
-    name: str,
-    unit: NodeSymbol,
-    read: VarRead,
-    table: dict[NodeSymbol, NodeSymbol],
-    later: dict[NodeSymbol, int],
-    bits: dict[NodeSymbol, int],
-) -> Iterable[Problem]:
-    for writer in table:
-        if writer is unit:
-            if unit is read.node and unit.kind == "set":
-                yield Problem(
-                    read.pointer,
-                    "unordered_var",
-                    f"vars.{name} is being written by this node",
-                    "read result instead",
-                )
-        elif not (later[writer] & bits[unit] or later[unit] & bits[writer]):
-            yield Problem(
-                read.pointer,
-                "unordered_var",
-                f"{writer.label!r} may write vars.{name} before or after {unit.label!r} reads it here",
-                f"add {writer.label!r} to the needs of {unit.label!r}",
-            )
+def _unordered_reader(name: str, writer: NodeSymbol, reader: NodeSymbol, pointer: str) -> Problem:
+    return Problem(
+        pointer,
+        "unordered_var",
+        f"{writer.label!r} may write vars.{name} before or after {reader.label!r} reads it here",
+        f"add {writer.label!r} to the needs of {reader.label!r}",
+    )
 
 
 def _check_late(scope: ScopeSymbol, reads: list[LateRead]) -> Iterable[Problem]:
     loose = [read for read in reads if read.target.name not in read.reader.deps]
     if not loose:
         return
-    bits = _bits(read.reader for read in loose)
-    later = _certainly_later(scope.order, bits)
+    behind = _Later(scope.order, (read.reader for read in loose))
     for read in loose:
-        if not later[read.target] & bits[read.reader]:
+        if not behind.orders(read.target, read.reader):
             yield Problem(
                 read.pointer,
                 "unordered_reference",

@@ -1,7 +1,8 @@
 """Step 1: JSON text, or a value that JSON could have given, into a `Definition`.
 
-Pure. Every problem carries a JSON pointer; a text that is no JSON gives line and column. `read_definition` goes on past
-refused parts, so that the validator can report its problems in the same run; `parse_definition` raises.
+Pure. Every problem carries a JSON pointer; a text that is no JSON gives line and column. `read_definition`
+goes on past refused parts, so that the validator can report its problems in the same run; `parse_definition`
+raises.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from .definition import Definition
 from .errors import DefinitionError, PayloadError, Problem
 from .fields import kind_of
 from .model_errors import problems_of, prune
-from .pointers import child
+from .pointers import child, values_in
 from .problems import in_document_order
 from .shape import check_shape
 
@@ -90,7 +91,7 @@ def read_definition(source: str | bytes | Mapping[str, Any]) -> Reading:
 
 
 def canonical_text(definition: Definition) -> str:
-    """The document to store and to hash: the given fields in one order, nodes as they stood. Parses back equal."""
+    """The text to store and to hash: the given fields in one order, nodes as they stood. Parses back equal."""
     return payload.encode(definition.model_dump(by_alias=True, exclude_unset=True), limit=MAX_DOCUMENT)
 
 
@@ -177,20 +178,13 @@ def _syntax(text: str, reason: str, position: int) -> Problem:
 
 def _repeated(document: object, repeated: list[tuple[dict[str, Any], list[str]]]) -> list[Problem]:
     wanted = {id(members): names for members, names in repeated}
-    problems: list[Problem] = []
-    stack: list[tuple[str, object]] = [("", document)]
-    while stack:
-        pointer, value = stack.pop()
-        if isinstance(value, dict):
-            members = cast("dict[str, Any]", value)
-            for name in wanted.get(id(members), ()):
-                message = f"the key {name!r} stands more than once in this object"
-                problems.append(
-                    Problem(child(pointer, name), "duplicate_key", message, "rename or remove one")
-                )
-            stack.extend((child(pointer, name), member) for name, member in members.items())
-        elif isinstance(value, list):
-            stack.extend(
-                (child(pointer, index), member) for index, member in enumerate(cast("list[Any]", value))
-            )
-    return problems
+    return [
+        Problem(
+            child(pointer, name),
+            "duplicate_key",
+            f"the key {name!r} stands more than once in this object",
+            "rename or remove one",
+        )
+        for pointer, value in values_in(document)
+        for name in wanted.get(id(value), ())
+    ]

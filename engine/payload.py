@@ -1,10 +1,10 @@
-"""Canonical JSON text: the only form in which a user's value is stored.
+r"""Canonical JSON text: the only form in which a user's value is stored.
 
-One value has one text: key order kept, no spaces, shortest floats, integers exact at any size, `\\u0000` always escaped.
-What no database and no other reader could give back unchanged (NaN, lone surrogates, an integer that Python itself
-refuses to read) is refused here, before it can enter a batch and poison its neighbours. orjson does the work wherever
-it is exact; what it would change silently is found by reading back and comparing, which is cheaper than looking at
-every member in Python.
+One value has one text: key order kept, no spaces, shortest floats, integers exact at any size, `\u0000`
+always escaped. What no database and no other reader could give back unchanged (NaN, lone surrogates, an
+integer that Python itself refuses to read) is refused here, before it can enter a batch and poison its
+neighbours. orjson does the work wherever it is exact; what it would change silently is found by reading back
+and comparing, which is cheaper than looking at every member in Python.
 """
 
 from __future__ import annotations
@@ -59,7 +59,8 @@ def encode(value: Json, *, limit: int = MAX_PAYLOAD) -> str:
     Tuples become lists; subclasses of the JSON types (`OrderedDict`, `StrEnum`, …) are stored as their base.
 
     Raises:
-        PayloadError: the value is not JSON, nested too deeply or too large; the error's pointer names the member.
+        PayloadError: the value is not JSON, nested too deeply or too large; the error's pointer names the
+        member.
     """
     raw = _encode_fast(value)
     if raw is None:
@@ -96,7 +97,7 @@ def digest(text: str) -> str:
 
 
 def split(text: str) -> tuple[str | None, str | None]:
-    """Where a payload goes: `(text, None)` into its row, or `(None, hash)` when it is larger than `BLOB_LIMIT`."""
+    """Where a payload goes: `(text, None)` into its row; `(None, hash)` when larger than `BLOB_LIMIT`."""
     size = len(text) if text.isascii() else len(text.encode())
     return (text, None) if size <= BLOB_LIMIT else (None, digest(text))
 
@@ -104,8 +105,8 @@ def split(text: str) -> tuple[str | None, str | None]:
 def _encode_fast(value: Json) -> bytes | None:
     """The text by orjson, or None when orjson refuses the value or would change it.
 
-    orjson stores NaN as null, a UUID as text and a tuple as a list without a word. None of those equals what is read
-    back, and everything that equals it is stored right.
+    orjson stores NaN as null, a UUID as text and a tuple as a list without a word. None of those equals what
+    is read back, and everything that equals it is stored right.
     """
     try:
         raw = orjson.dumps(value, option=_OPTIONS)

@@ -1,17 +1,18 @@
 """Helpers to report problems well: near names, and the order of the document.
 
-Used by every check of steps 1-3. A problem names what is wrong, where, and, wherever something similar exists, what was
-probably meant.
+Used by every check of steps 1-3. A problem names what is wrong, where, and, wherever something similar
+exists, what was probably meant.
 """
 
 from __future__ import annotations
 
 import difflib
 import itertools
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final, cast
 
 from .errors import Problem
+from .pointers import parts_of
 
 __all__ = ["in_document_order", "listed", "nearest", "suggestion"]
 
@@ -51,11 +52,10 @@ def in_document_order(problems: Iterable[Problem], document: object) -> list[Pro
     return sorted(problems, key=lambda problem: _position(problem.pointer, document, positions))
 
 
-def _position(pointer: str, document: object, positions: dict[int, dict[str, int]]) -> Sequence[int]:
+def _position(pointer: str, document: object, positions: dict[int, dict[str, int]]) -> list[int]:
     place: list[int] = []
     here: object = document
-    for raw in pointer.split("/")[1:]:
-        key = raw.replace("~1", "/").replace("~0", "~")
+    for key in parts_of(pointer):
         if isinstance(here, Mapping):
             members = cast("Mapping[str, Any]", here)
             # One table per object: with a problem in each of 20,000 nodes, searching would take minutes.

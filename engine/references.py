@@ -1,13 +1,12 @@
 """What every reference means, and the edges that follow from it (rules 3 to 7, 14).
 
-Works on the tree of symbols: fills each node's `deps`, collects the reads of variables for `ordering`, and reports every
-reference that nothing answers. A reference resolves once, to the nearest enclosing scope that declares the name; when it
-leaves a container, the container waits.
+Works on the tree of symbols: fills each node's `deps`, collects the reads of variables for `ordering`, and
+reports every reference that nothing answers. A reference resolves once, to the nearest enclosing scope that
+declares the name; when it leaves a container, the container waits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NoReturn
 
@@ -15,7 +14,8 @@ from .definition import MapNode, NeedOn
 from .errors import Problem
 from .plan import COMPLETED_ONLY
 from .pointers import child
-from .problems import listed, nearest, suggestion
+from .problems import suggestion
+from .reference_fields import INSTANCE_FIELDS, TASK_FIELDS, Refused, check_field, member_of, refuse
 from .symbols import Dep, NodeSymbol, ScopeSymbol, Symbols, Use, locate
 
 if TYPE_CHECKING:
@@ -24,13 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["LateRead", "References", "VarRead", "resolve"]
 
-NODE_FIELDS: Final = ("state", "output", "error", "attempt", "path", "started_at", "ended_at")
-STATS_FIELDS: Final = ("total", "completed", "failed", "skipped", "cancelled")
-INSTANCE_FIELDS: Final = ("id", "key", "name", "version", "started_at")
-TASK_FIELDS: Final = ("path", "attempt", "idempotency_key")
 #: Parts of the language that a later version brings.
 _LATER_ROOTS: Final = frozenset({"secrets", "loop", "error", "signal", "trigger"})
-_LATER_NODE_FIELDS: Final = frozenset({"branch", "instance"})
 _ROOTS: Final = ("inputs", "nodes", "vars", "instance", "task", "item", "index", "total", "result")
 
 
@@ -78,18 +73,6 @@ def resolve(symbols: Symbols, inputs: DeclaredInputs) -> References:
         if scope.output is not None:
             resolver.use(scope.output, scope, None)
     return resolver.found
-
-
-class _RefusedError(Exception):
-    """A reference that cannot stand."""
-
-    def __init__(self, code: str, message: str, hint: str | None) -> None:
-        super().__init__(message)
-        self.code, self.message, self.hint = code, message, hint
-
-
-def _refuse(code: str, message: str, hint: str | None = None) -> NoReturn:
-    raise _RefusedError(code, message, hint)
 
 
 class _Resolver:
@@ -140,7 +123,7 @@ class _Resolver:
             check = self._roots.get(reference.root, self._check_name)
             try:
                 check(reference, use, scope, node)
-            except _RefusedError as error:
+            except Refused as error:
                 pointer = locate(use, reference.expression)
                 where = f"{error.message}, in '{{{{ {reference.expression.strip()} }}}}'"
                 self._report(pointer, error.code, where, error.hint)
@@ -157,29 +140,29 @@ class _Resolver:
         if name not in self._inputs.names:
             hint = suggestion(name, sorted(self._inputs.names), otherwise="declared inputs")
             hint = hint or f'declare it: "inputs": {{"type": "object", "properties": {{"{name}": {{}}}}}}'
-            _refuse("unknown_input", f"there is no input {name!r}", hint)
+            refuse("unknown_input", f"there is no input {name!r}", hint)
 
     def _check_instance(
         self, reference: Reference, _use: Use, _scope: ScopeSymbol, _node: NodeSymbol | None
     ) -> None:
         if reference.parts and reference.parts[0] == "scheduled_for":
-            _refuse("not_supported", "'instance.scheduled_for' is not built in this version")
-        _member_of("instance", reference, INSTANCE_FIELDS)
+            refuse("not_supported", "'instance.scheduled_for' is not built in this version")
+        member_of("instance", reference, INSTANCE_FIELDS)
 
     def _check_task(
         self, reference: Reference, use: Use, _scope: ScopeSymbol, _node: NodeSymbol | None
     ) -> None:
         if use.kind == "scope":
-            _refuse(
+            refuse(
                 "unknown_root", "'task' is not known in a scope's output", "read it in a node of the scope"
             )
-        _member_of("task", reference, TASK_FIELDS)
+        member_of("task", reference, TASK_FIELDS)
 
     def _check_result(
         self, _reference: Reference, use: Use, _scope: ScopeSymbol, _node: NodeSymbol | None
     ) -> None:
         if use.kind != "reshape":
-            _refuse(
+            refuse(
                 "unknown_root", "'result' is known in a node's own 'output' only", "read nodes.<name>.output"
             )
 
@@ -199,16 +182,16 @@ class _Resolver:
             return
         if name in ("item", "index", "total"):
             if inner is None:
-                _refuse(
+                refuse(
                     "unknown_root",
                     f"{name!r} is known inside a map only",
                     "move the node into the map's 'do'",
                 )
             called = inner.as_ if name == "item" else inner.index
-            _refuse("unknown_root", f"{name!r} is called {called!r} in this map", f"write {called!r}")
+            refuse("unknown_root", f"{name!r} is called {called!r} in this map", f"write {called!r}")
         if name in _LATER_ROOTS:
-            _refuse("not_supported", f"{name!r} is not built in this version")
-        _refuse("unknown_root", f"there is no {name!r}", self._root_hint(name, scope, sorted(given)))
+            refuse("not_supported", f"{name!r} is not built in this version")
+        refuse("unknown_root", f"there is no {name!r}", self._root_hint(name, scope, sorted(given)))
 
     def _root_hint(self, name: str, scope: ScopeSymbol, given: list[str]) -> str | None:
         for around, _ in scope.outward():
@@ -227,14 +210,14 @@ class _Resolver:
     ) -> None:
         name = reference.parts[0] if reference.parts else None
         if not isinstance(name, str):
-            _refuse("bare_vars", "variables are read by name", "write vars.<name>")
+            refuse("bare_vars", "variables are read by name", "write vars.<name>")
         owner = next((around for around, _ in scope.outward() if name in around.writers), None)
         if owner is None:
             visible = sorted({known for around, _ in scope.outward() for known in around.writers})
             hint = suggestion(name, visible, otherwise="variables") or "a 'set' node writes variables"
             if any(name in other.writers for other in self._symbols.scopes):
                 hint = "it belongs to the items of a map; return it in the item's 'output'"
-            _refuse("unknown_variable", f"no node sets a variable {name!r} that can be read here", hint)
+            refuse("unknown_variable", f"no node sets a variable {name!r} that can be read here", hint)
         pointer = use.pointer
         self.found.var_reads.append(VarRead(name, use, pointer, scope, node, owner))
 
@@ -245,12 +228,12 @@ class _Resolver:
     ) -> None:
         parts = reference.parts
         if not parts or not isinstance(parts[0], str):
-            _refuse("bare_nodes", "'nodes' is read by a literal name and field", "write nodes.<name>.output")
+            refuse("bare_nodes", "'nodes' is read by a literal name and field", "write nodes.<name>.output")
         name = parts[0]
         for around, holder in scope.outward():
             target = around.nodes.get(name)
             if target is not None and name:
-                _check_field(target, parts)
+                check_field(target, parts)
                 self._edge(target, holder or node, use, reference, node)
                 return
         self._refuse_unknown(name, scope)
@@ -263,14 +246,14 @@ class _Resolver:
         reference: Reference,
         node: NodeSymbol | None,
     ) -> None:
-        """Let the node beside the target wait for it; `waiting` is None in the output of the target's own scope."""
+        """Let the node beside the target wait for it; `waiting` is None in the output of the target's scope."""
         if waiting is None:
             return
         if target is waiting:
             if target is not node:
-                _refuse("own_container", f"{target.name!r} contains this node and ends after it", None)
+                refuse("own_container", f"{target.name!r} contains this node and ends after it", None)
             what = "read 'result' instead" if use.kind == "reshape" else "a node cannot wait for itself"
-            _refuse("own_reference", f"{target.name!r} reads itself", what)
+            refuse("own_reference", f"{target.name!r} reads itself", what)
         if use.kind == "reshape":
             self.found.late_reads.append(LateRead(waiting, target, locate(use, reference.expression)))
             return
@@ -284,40 +267,10 @@ class _Resolver:
         hidden = next((node for node in self._symbols.nodes if node.name == name), None)
         if hidden is not None and hidden.scope.owner is not None:
             around = hidden.scope.owner
-            _refuse(
+            refuse(
                 "invisible_node",
                 f"{name!r} stands inside {around.label!r} and is not visible here",
                 f"return it in the 'output' of {around.label!r} and read nodes.{around.label}.output",
             )
         visible = [known for around, _ in scope.outward() for known in around.nodes if known]
-        _refuse("unknown_node", f"there is no node {name!r}", suggestion(name, visible, otherwise="nodes"))
-
-
-def _check_field(target: NodeSymbol, parts: tuple[str | int, ...]) -> None:
-    name = parts[0]
-    if len(parts) == 1:
-        _refuse("bare_nodes", f"'nodes.{name}' is read by a field", f"write nodes.{name}.output")
-    field_name = parts[1]
-    if field_name in NODE_FIELDS:
-        return
-    if field_name == "stats" and target.kind == "map":
-        if len(parts) > 2 and parts[2] not in STATS_FIELDS:  # noqa: PLR2004 - nodes.X.stats.<field>
-            _refuse("unknown_node_field", f"'stats' has no {parts[2]!r}", f"it has {listed(STATS_FIELDS)}")
-        return
-    if field_name in _LATER_NODE_FIELDS:
-        _refuse("not_supported", f"'nodes.{name}.{field_name}' is not built in this version")
-    known = [*NODE_FIELDS, "stats"] if target.kind == "map" else list(NODE_FIELDS)
-    _refuse(
-        "unknown_node_field", f"nodes.{name} has no {field_name!r}", _field_hint(str(field_name), name, known)
-    )
-
-
-def _field_hint(field_name: str, name: str | int, known: Collection[str]) -> str:
-    close = nearest(field_name, known)
-    return f"did you mean {close[0]!r}?" if close else f"write nodes.{name}.output.{field_name}"
-
-
-def _member_of(root: str, reference: Reference, known: Collection[str]) -> None:
-    if reference.parts and reference.parts[0] not in known:
-        name = str(reference.parts[0])
-        _refuse("unknown_member", f"{root!r} has no {name!r}", suggestion(name, known, otherwise="it has"))
+        refuse("unknown_node", f"there is no node {name!r}", suggestion(name, visible, otherwise="nodes"))

@@ -1,35 +1,38 @@
 """Which fields stand where: verbs, known fields, and fields of later versions, refused by name.
 
-First half of parsing, on the raw JSON value. What it refuses it also takes out or replaces by a stand-in, so that the
-checks behind it still see the rest of the document and one run reports everything. `Shape.muted` holds the places where
-a stand-in stands: nothing further is said about those.
+First half of parsing, on the raw JSON value. What it refuses it also takes out or replaces by a stand-in, so
+that the checks behind it still see the rest of the document and one run reports everything. `Shape.muted`
+holds the places where a stand-in stands: nothing further is said about those.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from typing import Any, Final, cast
 
-from .definition import (
-    VERBS,
-    Defaults,
-    Definition,
-    DoNode,
-    Join,
-    MapNode,
-    NeedOn,
-    Retry,
-    RunNode,
-    SetNode,
-    WaitNode,
-)
-from .definition import Scope as ScopeModel
-from .definition import Wait as WaitModel
-from .errors import Problem
+from .definition import VERBS
 from .fields import kind_of
 from .pointers import child
 from .problems import suggestion
+from .shape_fields import (
+    ANY_NODE_FIELD,
+    DEFAULTS_FIELDS,
+    DEFINITION_FIELDS,
+    JOIN_FIELDS,
+    LATER_DEFAULTS,
+    LATER_DEFINITION,
+    LATER_NEED,
+    LATER_NODE,
+    LATER_VERBS,
+    LATER_WAIT,
+    NEED_FIELDS,
+    NODE_FIELDS,
+    RETRY_FIELDS,
+    RUN_ONLY_LATER,
+    SCOPE_FIELDS,
+    WAIT_FIELDS,
+    Shape,
+)
 
 __all__ = ["MAX_NESTING", "MAX_NODES", "STAND_IN", "Shape", "check_shape"]
 
@@ -40,80 +43,11 @@ MAX_NODES: Final = 200_000
 #: Executor of a node whose verb was refused; never runs, because the definition is refused.
 STAND_IN: Final = "refused.node"
 
-_NODE_MODELS: Final = {"run": RunNode, "map": MapNode, "set": SetNode, "wait": WaitNode, "do": DoNode}
-
-
-def _fields(model: type[Any]) -> dict[str, None]:
-    return {info.alias or name: None for name, info in model.model_fields.items()}
-
-
-_NODE_FIELDS: Final = {verb: _fields(model) for verb, model in _NODE_MODELS.items()}
-_NEED_FIELDS: Final = _fields(NeedOn)
-_RETRY_FIELDS: Final = _fields(Retry)
-_ANY_NODE_FIELD: Final = {name: None for fields in _NODE_FIELDS.values() for name in fields}
-_LATER_VERBS: Final = ("parallel", "loop", "switch", "flow")
-_LATER_NODE: Final = dict.fromkeys(
-    (*_LATER_VERBS, "else", "on_error", "undo", "deadline", "heartbeat", "limits", "key", "collect", "detach")
-)
-_LATER_DEFINITION: Final = dict.fromkeys(
-    ("start", "schedule", "deadline", "on_error", "finally", "on_failure", "labels", "limits", "undo")
-)
-_LATER_WAIT: Final = dict.fromkeys(
-    ("until", "signal", "match", "condition", "every", "timeout", "on_timeout")
-)
-_LATER_NEED: Final = dict.fromkeys(("any", "all", "none"))
-_LATER_DEFAULTS: Final = dict.fromkeys(("heartbeat", "deadline", "limits"))
-#: Fields of `run` whose meaning on other verbs belongs to a later version.
-_RUN_ONLY_LATER: Final = frozenset({"retry", "timeout"})
-#: Where null is a value like any other.
-_NULLABLE: Final = frozenset({"with", "output"})
-
-
-@dataclass(slots=True)
-class Shape:
-    """Result of the check: a document of known fields only, and what was wrong."""
-
-    document: dict[str, Any]
-    problems: list[Problem] = field(default_factory=list)
-    #: Pointers of stand-ins.
-    muted: set[str] = field(default_factory=set)
-    nodes: int = 0
-
-    def report(self, pointer: str, code: str, message: str, hint: str | None = None) -> None:
-        self.problems.append(Problem(pointer, code, message, hint))
-
-    def members(
-        self, raw: Mapping[str, Any], pointer: str, known: Collection[str], later: Collection[str] = ()
-    ) -> dict[str, Any]:
-        """The known members of an object; the others are reported."""
-        kept: dict[str, Any] = {}
-        for name, value in raw.items():
-            if name not in known:
-                self._refuse(name, child(pointer, name), known, later)
-            elif value is None and name not in _NULLABLE:
-                self.report(
-                    child(pointer, name), "wrong_type", f"{name!r} must not be null", "leave it out instead"
-                )
-            else:
-                kept[name] = value
-        return kept
-
-    def _refuse(self, name: str, pointer: str, known: Collection[str], later: Collection[str]) -> None:
-        if name in later:
-            self.report(pointer, "not_supported", f"{name!r} is not built in this version", "remove it")
-        else:
-            self.report(
-                pointer,
-                "unknown_field",
-                f"there is no field {name!r} here",
-                suggestion(name, [*known, *later], otherwise="fields"),
-            )
-
 
 def check_shape(document: dict[str, Any]) -> Shape:
     """Check which fields stand where in the raw document of a definition."""
     shape = Shape({})
-    kept = shape.members(document, "", _fields(Definition), _LATER_DEFINITION)
+    kept = shape.members(document, "", DEFINITION_FIELDS, LATER_DEFINITION)
     for name, stand_in in (("dsl", "1"), ("name", "refused")):
         if name not in kept:
             if name not in document:
@@ -125,10 +59,10 @@ def check_shape(document: dict[str, Any]) -> Shape:
             shape.muted.add(child("", name))
     if isinstance(kept.get("defaults"), dict):
         kept["defaults"] = defaults = shape.members(
-            kept["defaults"], "/defaults", _fields(Defaults), _LATER_DEFAULTS
+            kept["defaults"], "/defaults", DEFAULTS_FIELDS, LATER_DEFAULTS
         )
         if isinstance(defaults.get("retry"), dict):
-            defaults["retry"] = shape.members(defaults["retry"], "/defaults/retry", _RETRY_FIELDS)
+            defaults["retry"] = shape.members(defaults["retry"], "/defaults/retry", RETRY_FIELDS)
     kept["nodes"] = _nodes(shape, kept, "", 0)
     shape.document = kept
     return shape
@@ -171,11 +105,11 @@ def _node(shape: Shape, raw: object, pointer: str, depth: int) -> dict[str, Any]
     node = cast("dict[str, Any]", raw)
     verb = _verb(shape, node, pointer)
     if verb is None:
-        return _stand_in(shape, pointer, shape.members(node, pointer, _ANY_NODE_FIELD, _LATER_NODE))
-    own = _NODE_FIELDS[verb]
+        return _stand_in(shape, pointer, shape.members(node, pointer, ANY_NODE_FIELD, LATER_NODE))
+    own = NODE_FIELDS[verb]
     foreign = [name for name in node if name not in own and _misplaced(shape, name, verb, pointer)]
     fields = {name: value for name, value in node.items() if name not in foreign} if foreign else node
-    kept = shape.members(fields, pointer, own, _LATER_NODE)
+    kept = shape.members(fields, pointer, own, LATER_NODE)
     if verb not in kept:
         return _stand_in(shape, pointer, kept)
     _inside(shape, kept, verb, pointer, depth)
@@ -185,7 +119,7 @@ def _node(shape: Shape, raw: object, pointer: str, depth: int) -> dict[str, Any]
 def _verb(shape: Shape, node: Mapping[str, Any], pointer: str) -> str | None:
     """The one verb of a node, or None when a stand-in must take its place."""
     found = [verb for verb in VERBS if verb in node]
-    if any(verb in node for verb in _LATER_VERBS):
+    if any(verb in node for verb in LATER_VERBS):
         return None
     if "map" in found and "do" in found:
         found.remove("do")
@@ -198,7 +132,7 @@ def _verb(shape: Shape, node: Mapping[str, Any], pointer: str) -> str | None:
         )
         return found[0]
     meant = [
-        close for name in node if name not in _ANY_NODE_FIELD for close in [suggestion(name, VERBS)] if close
+        close for name in node if name not in ANY_NODE_FIELD for close in [suggestion(name, VERBS)] if close
     ]
     hint = next((text for text in meant if text.startswith("did")), "add one of: run, map, set, wait, do")
     shape.report(pointer, "no_verb", "the node has no verb: it says nothing to do", hint)
@@ -207,12 +141,12 @@ def _verb(shape: Shape, node: Mapping[str, Any], pointer: str) -> str | None:
 
 def _misplaced(shape: Shape, name: str, verb: str, pointer: str) -> bool:
     """Report a field that only another verb takes."""
-    if name not in _ANY_NODE_FIELD:
+    if name not in ANY_NODE_FIELD:
         return False
     if name in VERBS:
         return name != "do" or verb != "map"
-    owner = "run" if name in _NODE_FIELDS["run"] else "map"
-    if name in _RUN_ONLY_LATER:
+    owner = "run" if name in NODE_FIELDS["run"] else "map"
+    if name in RUN_ONLY_LATER:
         shape.report(
             child(pointer, name),
             "not_supported",
@@ -241,13 +175,13 @@ def _inside(shape: Shape, node: dict[str, Any], verb: str, pointer: str, depth: 
     _needs(shape, node, pointer)
     if verb == "run":
         if isinstance(node.get("retry"), dict):
-            node["retry"] = shape.members(node["retry"], child(pointer, "retry"), _RETRY_FIELDS)
+            node["retry"] = shape.members(node["retry"], child(pointer, "retry"), RETRY_FIELDS)
     elif verb == "map":
         node["do"] = _body(shape, node, pointer, depth)
         if isinstance(node.get("join"), dict):
-            node["join"] = shape.members(node["join"], child(pointer, "join"), _fields(Join))
+            node["join"] = shape.members(node["join"], child(pointer, "join"), JOIN_FIELDS)
     elif verb == "wait" and isinstance(node["wait"], dict):
-        node["wait"] = _wait(shape, node["wait"], child(pointer, "wait"))
+        node["wait"] = _wait(shape, cast("dict[str, Any]", node["wait"]), child(pointer, "wait"))
     elif verb == "do":
         node["do"] = _group(shape, node["do"], child(pointer, "do"), depth)
 
@@ -269,10 +203,10 @@ def _need(shape: Shape, need: object, pointer: str) -> object:
     if not isinstance(need, dict):
         shape.report(pointer, "wrong_type", f"a dependency is a name or an object, not {kind_of(need)}", hint)
     else:
-        entry = shape.members(cast("dict[str, Any]", need), pointer, _NEED_FIELDS, _LATER_NEED)
+        entry = shape.members(cast("dict[str, Any]", need), pointer, NEED_FIELDS, LATER_NEED)
         if "node" in entry:
             return entry
-        if not any(name in _LATER_NEED or name == "node" for name in cast("dict[str, Any]", need)):
+        if not any(name in LATER_NEED or name == "node" for name in cast("dict[str, Any]", need)):
             shape.report(pointer, "missing_field", "'node' is missing", hint)
     # The entries behind it must keep their place, or their problems would point to the wrong one.
     shape.muted.add(pointer)
@@ -280,9 +214,9 @@ def _need(shape: Shape, need: object, pointer: str) -> object:
 
 
 def _wait(shape: Shape, raw: Mapping[str, Any], pointer: str) -> dict[str, Any]:
-    kept = shape.members(raw, pointer, _fields(WaitModel), _LATER_WAIT)
+    kept = shape.members(raw, pointer, WAIT_FIELDS, LATER_WAIT)
     if "for" not in kept:
-        if not any(name in _LATER_WAIT or name == "for" for name in raw):
+        if not any(name in LATER_WAIT or name == "for" for name in raw):
             shape.report(pointer, "missing_field", "'for' is missing", 'write {"for": "30s"}')
         shape.muted.add(pointer)
         kept["for"] = "0s"
@@ -304,7 +238,7 @@ def _group(shape: Shape, raw: object, pointer: str, depth: int) -> dict[str, Any
             pointer, "missing_field", "a group holds nodes by name", 'write {"nodes": {"first": {…}}}'
         )
         return {"nodes": {}}
-    kept = shape.members(scope, pointer, _fields(ScopeModel), _LATER_DEFINITION)
+    kept = shape.members(scope, pointer, SCOPE_FIELDS, LATER_DEFINITION)
     kept["nodes"] = _nodes(shape, kept, pointer, depth + 1)
     return kept
 

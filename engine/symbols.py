@@ -1,8 +1,8 @@
 """The definition as a tree of scopes and nodes with addresses, pointers and parsed templates.
 
-Built once per definition; the validator checks it and the planner compiles it, so no expression is parsed twice. A map
-whose body is one node gets a scope of kind `single`, which exists only here: it makes inner references look alike.
-Nodes and scopes are compared by identity.
+Built once per definition; the validator checks it and the planner compiles it, so no expression is parsed
+twice. A map whose body is one node gets a scope of kind `single`, which exists only here: it makes inner
+references look alike. Nodes and scopes are compared by identity.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from .definition import AnyNode, Definition, DoNode, MapNode, RunNode, Scope, SetNode, WaitNode
+from .definition import AnyNode, Definition, DoNode, MapNode, RunNode, Scope, SetNode, Verb, WaitNode
 from .errors import Problem
 from .expressions import parse_template
 from .plan import COMPLETED_ONLY
-from .pointers import child
+from .pointers import child, values_in
 
 if TYPE_CHECKING:
     from .expressions import Template
@@ -72,7 +72,8 @@ class NodeSymbol:
     inner: ScopeSymbol | None = None
 
     @property
-    def kind(self) -> str:
+    def kind(self) -> Verb:
+        """The verb."""
         return self.model.verb
 
     @property
@@ -99,10 +100,11 @@ class ScopeSymbol:
 
     @property
     def owns_variables(self) -> bool:
+        """Whether `set` inside writes to this scope, and not to one around it."""
         return self.kind in _OWNERS
 
     def outward(self) -> Iterator[tuple[ScopeSymbol, NodeSymbol | None]]:
-        """This scope and those around it, each with the node in it that holds this scope (None for this one)."""
+        """This scope and those around it, each with the node there that holds this scope (None for itself)."""
         scope: ScopeSymbol = self
         holder: NodeSymbol | None = None
         while True:
@@ -133,17 +135,10 @@ def build_symbols(definition: Definition) -> Symbols:
 
 
 def locate(use: Use, expression: str) -> str:
-    """Pointer of the text inside the field that holds the expression; the field's own when it is not found."""
-    stack: list[tuple[str, Any]] = [(use.pointer, use.value)]
-    while stack:
-        pointer, value = stack.pop()
-        if isinstance(value, str):
-            if expression.strip() in value and "{{" in value:
-                return pointer
-        elif isinstance(value, dict):
-            stack.extend(reversed([(child(pointer, name), member) for name, member in value.items()]))
-        elif isinstance(value, list):
-            stack.extend(reversed([(child(pointer, index), member) for index, member in enumerate(value)]))
+    """Pointer of the text inside the field that holds the expression; of the field when it is not found."""
+    for pointer, value in values_in(use.value, use.pointer):
+        if isinstance(value, str) and "{{" in value and expression.strip() in value:
+            return pointer
     return use.pointer
 
 

@@ -1,20 +1,21 @@
 """Rules that look at one node or one scope by itself: names, and expressions of the right form.
 
-The validator runs them over the tree of symbols; what concerns several nodes is in `references` and `ordering`.
+The validator runs them over the tree of symbols; what concerns several nodes is in `references` and
+`ordering`.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from .definition import Definition, MapNode, Retry, SetNode
 from .durations import parse_duration
 from .errors import Problem
 from .expressions import NAME_PATTERN, RESERVED_NAMES, has_expression
-from .pointers import child
-from .symbols import NodeSymbol, ScopeSymbol, Symbols
+from .pointers import child, values_in
+from .symbols import NodeSymbol, Symbols
 
 __all__ = ["check_definition", "check_nodes"]
 
@@ -38,8 +39,13 @@ def check_nodes(symbols: Symbols) -> Iterable[Problem]:
 def check_definition(definition: Definition) -> Iterable[Problem]:
     """Rules of the document's other parts."""
     yield from _check_delays(definition.defaults.retry, "/defaults/retry")
-    if definition.inputs is not None and has_expression(definition.inputs):
-        yield from _expressions_in(definition.inputs, "/inputs")
+    if definition.inputs:
+        # Imported where it is needed: most of the time of a cold start would go into jsonschema.
+        from .input_schema import check_input_schema
+
+        yield from check_input_schema(definition.inputs)
+        if has_expression(definition.inputs):
+            yield from _expressions_in(definition.inputs, "/inputs")
 
 
 def _bad_name(name: str) -> str | None:
@@ -138,22 +144,7 @@ def _check_delays(retry: Retry, pointer: str) -> Iterable[Problem]:
 
 
 def _expressions_in(value: Any, pointer: str) -> Iterable[Problem]:
-    stack: list[tuple[str, Any]] = [(pointer, value)]
-    while stack:
-        here, member = stack.pop()
+    for here, member in values_in(value, pointer):
         if isinstance(member, str) and "{{" in member:
-            yield Problem(
-                here,
-                "expression_not_allowed",
-                "no expression is evaluated in 'inputs'",
-                "write a constant value",
-            )
-        elif isinstance(member, dict):
-            stack.extend((child(here, name), inner) for name, inner in cast("dict[str, Any]", member).items())
-        elif isinstance(member, list):
-            stack.extend((child(here, index), inner) for index, inner in enumerate(cast("list[Any]", member)))
-
-
-def scope_label(scope: ScopeSymbol) -> str:
-    """A scope's name for people."""
-    return scope.owner.label if scope.owner else "the definition"
+            message = "no expression is evaluated in 'inputs'"
+            yield Problem(here, "expression_not_allowed", message, "write a constant value")

@@ -12,7 +12,7 @@ from .analysis import Analysis, analyse
 from .definition import Definition, RunNode
 from .errors import Problem
 from .expressions import has_expression
-from .pointers import child
+from .pointers import child, parts_of
 from .problems import in_document_order, suggestion
 from .symbols import NodeSymbol
 from .validation_rules import check_definition, check_nodes
@@ -34,7 +34,11 @@ class ExecutorCatalog(Protocol):
         ...
 
     def config_problems(self, name: str, config: Any) -> Iterable[tuple[str, str]]:
-        """What is wrong with a `with`, as (JSON pointer inside it, message); expressions in it stand for any value."""
+        """What is wrong with a `with`, as (JSON pointer inside it, message).
+
+        An expression in it stands for any value. A missing member is best reported by the pointer it would
+        have.
+        """
         ...
 
 
@@ -43,8 +47,8 @@ def validate(
 ) -> list[Problem]:
     """Every problem of the definition, in document order; empty = it may run.
 
-    Without a registry executors are not looked at. `executor_severity` is for processes that know only a part of the
-    executors: there an unknown one is a warning.
+    Without a registry executors are not looked at. `executor_severity` is for processes that know only a part
+    of the executors: there an unknown one is a warning.
     """
     problems = validate_analysis(analyse(definition), registry, executor_severity=executor_severity)
     return (
@@ -86,7 +90,7 @@ def _check_executors(
 
 
 def _check_config(node: NodeSymbol, model: RunNode, registry: ExecutorCatalog) -> Iterable[Problem]:
-    config = model.with_ if model.has("with_") else {}
+    config: Any = model.with_ if model.has("with_") else {}
     if isinstance(config, str) and has_expression(config):
         return
     for pointer, message in registry.config_problems(model.run, config):
@@ -98,8 +102,7 @@ def _check_config(node: NodeSymbol, model: RunNode, registry: ExecutorCatalog) -
 def _is_computed(config: Any, pointer: str) -> bool:
     """Whether the value at the pointer holds an expression, so that nobody knows yet what it will be."""
     here = config
-    for raw in pointer.split("/")[1:]:
-        key = raw.replace("~1", "/").replace("~0", "~")
+    for key in parts_of(pointer):
         if isinstance(here, dict) and key in here:
             here = cast("dict[str, Any]", here)[key]
         elif isinstance(here, list) and key.isdigit() and int(key) < len(cast("list[Any]", here)):

@@ -14,8 +14,8 @@ __all__ = ["VarOwners"]
 class VarOwners(Mapping[tuple[str, str], str]):
     """`(address of a scope, variable)` → address of the scope that owns the variable as seen from there.
 
-    Scopes are the definition (''), groups, maps and map items. Looked up by walking outward, at most as far as containers
-    are nested: a table of every pair would grow with scopes times variables.
+    Scopes are the definition (''), groups, maps and map items. Looked up by walking outward, at most as far
+    as containers are nested: a table of every pair would grow with scopes times variables.
     """
 
     __slots__ = ("_around", "_owned")
@@ -48,7 +48,7 @@ class VarOwners(Mapping[tuple[str, str], str]):
         raise KeyError(key)
 
     def __iter__(self) -> Iterator[tuple[str, str]]:
-        names = {name for owned in self._owned.values() for name in owned}
+        names = dict.fromkeys(name for owned in self._owned.values() for name in sorted(owned))
         return ((scope, name) for scope in self._around for name in names if self._sees(scope, name))
 
     def __len__(self) -> int:
