@@ -32,7 +32,14 @@ class Bindings:
     indexes: tuple[tuple[str, str], ...] = ()
     totals: tuple[str, ...] = ()
     inputs: bool = False
+    instance: bool = False
     result: bool = False
+
+
+    @property
+    def nothing(self) -> bool:
+        """True when no stored value is needed."""
+        return not (self.nodes or self.vars or self.items or self.indexes or self.totals or self.inputs)
 
 
 #: Static address → path of this task's own enclosing rows, innermost first.
@@ -87,6 +94,7 @@ class _Found:
         self.indexes: dict[tuple[str, str], None] = {}
         self.totals: dict[str, None] = {}
         self.inputs = False
+        self.instance = False
         self.result = False
 
     def freeze(self) -> Bindings:
@@ -97,6 +105,7 @@ class _Found:
             tuple(self.indexes),
             tuple(self.totals),
             self.inputs,
+            self.instance,
             self.result,
         )
 
@@ -119,6 +128,8 @@ def _resolve(
                 return
     elif root == "inputs":
         found.inputs = True
+    elif root == "instance":
+        found.instance = True
     elif root == "result":
         found.result = True
     else:

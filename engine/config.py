@@ -32,6 +32,8 @@ class EngineConfig:
     missing_executor_s: float | None = 60.0
     #: Use LISTEN/NOTIFY on Postgres; switch off behind a transaction pooler (polling still works).
     notify: bool = True
+    #: Make Python's garbage collector run later, in the whole process, unless somebody has set it.
+    tune_gc: bool = True
 
     def __post_init__(self) -> None:
         bounds = {"slots": (1, 100_000), "threads": (1, 10_000), "poll_s": (0.01, 3600), "recovery_s": (0.05, 3600)}

@@ -148,8 +148,7 @@ class Ripple:
         row = self.draft.row(path) if len(node.deps) > 1 else None
         if row is not None and (row.state is not TaskState.PENDING or row.remaining == 0):
             return  # decided already, or about to be skipped by the rest of a long cascade
-        holds = next(state in edge.on for edge in node.deps if edge.node == by)
-        if not holds:
+        if not _holds(node, by, state):
             self._skip(scope, node, path, row, f"{by} is {state}")
             return
         remaining = (len(node.deps) if row is None else row.remaining) - 1
@@ -412,6 +411,13 @@ class Ripple:
             row.closed = row.closed or "cancelled"
         else:
             self.ended(self.draft.move(row, TaskEvent.CANCEL, "scope closed"))
+
+
+def _holds(node: PlanNode, by: str, state: TaskState) -> bool:
+    for edge in node.deps:
+        if edge.node == by:
+            return state in edge.on
+    raise LookupError(f"{node.address} does not depend on {by}")
 
 
 def _label(path: str) -> str:

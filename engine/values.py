@@ -108,11 +108,13 @@ class Values:
         """
         bindings, instance = wanted.bindings, wanted.instance
         values = self._instances.get(instance.id)
-        roots: dict[str, Any] = {"instance": _instance_root(instance)}
-        if values is None:
-            if bindings != _NOTHING:
-                raise Missing(instance.id)
+        roots: dict[str, Any] = {}
+        if bindings.instance:
+            roots["instance"] = _instance_root(instance)
+        if bindings.nothing:
             return roots
+        if values is None:
+            raise Missing(instance.id)
         if bindings.inputs:
             if not values.has_inputs:
                 raise Missing("inputs")
@@ -235,7 +237,6 @@ class Values:
 
 
 _ABSENT: Final = object()
-_NOTHING: Final = Bindings()
 _PAGES_PER_INSTANCE: Final = 64
 _NEVER_REACHED: Final = {
     "state": "pending",

@@ -1,7 +1,115 @@
-"""Strataflow: durable workflows on SQL. Everything a user imports is imported from here."""
+"""Strataflow: durable workflows on SQL. Everything a user imports is imported from here.
+
+Names are loaded when they are first used, so that a package that only brings executors does not pay for the engine.
+The layers are imported absolutely: in the tree this folder stands beside them, installed it is their parent (ADR 1).
+"""
 
 from __future__ import annotations
 
-__all__ = ["__version__"]
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from strataflow.engine.catalog import Registered
+    from strataflow.engine.config import EngineConfig
+    from strataflow.engine.errors import (
+        Conflict,
+        DatabaseUnavailable,
+        DefinitionError,
+        EngineError,
+        EngineStopped,
+        ExpressionError,
+        IllegalTransition,
+        InputError,
+        NotFound,
+        PayloadError,
+        Problem,
+        SchemaError,
+        StaleLease,
+        WaitTimeout,
+        WorkflowFailed,
+    )
+    from strataflow.engine.membership import Lease
+    from strataflow.engine.quick import run
+    from strataflow.engine.status import WorkflowStatus
+    from strataflow.engine.workflow_engine import WorkflowEngine
+    from strataflow.executors.base import ExecutionContext, TaskContext
+    from strataflow.executors.domain import ExecutorDomain
+    from strataflow.executors.errors import ExecutorError, NonRetryable
+    from strataflow.executors.registry import ExecutorRegistry
 
 __version__ = "0.1.0"
+
+_HOME = {
+    "Conflict": "engine.errors",
+    "DatabaseUnavailable": "engine.errors",
+    "DefinitionError": "engine.errors",
+    "EngineConfig": "engine.config",
+    "EngineError": "engine.errors",
+    "EngineStopped": "engine.errors",
+    "ExecutionContext": "executors.base",
+    "ExecutorDomain": "executors.domain",
+    "ExecutorError": "executors.errors",
+    "ExecutorRegistry": "executors.registry",
+    "ExpressionError": "engine.errors",
+    "IllegalTransition": "engine.errors",
+    "InputError": "engine.errors",
+    "Lease": "engine.membership",
+    "NonRetryable": "executors.errors",
+    "NotFound": "engine.errors",
+    "PayloadError": "engine.errors",
+    "Problem": "engine.errors",
+    "Registered": "engine.catalog",
+    "SchemaError": "engine.errors",
+    "StaleLease": "engine.errors",
+    "TaskContext": "executors.base",
+    "WaitTimeout": "engine.errors",
+    "WorkflowEngine": "engine.workflow_engine",
+    "WorkflowFailed": "engine.errors",
+    "WorkflowStatus": "engine.status",
+    "run": "engine.quick",
+}
+
+__all__ = [
+    "Conflict",
+    "DatabaseUnavailable",
+    "DefinitionError",
+    "EngineConfig",
+    "EngineError",
+    "EngineStopped",
+    "ExecutionContext",
+    "ExecutorDomain",
+    "ExecutorError",
+    "ExecutorRegistry",
+    "ExpressionError",
+    "IllegalTransition",
+    "InputError",
+    "Lease",
+    "NonRetryable",
+    "NotFound",
+    "PayloadError",
+    "Problem",
+    "Registered",
+    "SchemaError",
+    "StaleLease",
+    "TaskContext",
+    "WaitTimeout",
+    "WorkflowEngine",
+    "WorkflowFailed",
+    "WorkflowStatus",
+    "__version__",
+    "run",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME.get(name)
+    if home is None:
+        raise AttributeError(f"module 'strataflow' has no attribute {name!r}")
+    value = getattr(import_module(f"strataflow.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

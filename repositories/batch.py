@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any, Final
 
 from .dialect import Connection
@@ -25,6 +26,10 @@ from .statements import bulk_statements
 __all__ = ["Batch", "Changes", "CheckpointRow", "ClaimWish", "Opening", "ProgressRow"]
 
 _BULK: Final = bulk_statements()
+#: Looking a state up by its text is several times cheaper than calling the enum.
+_TASK_STATES: Final = {state.value: state for state in TaskState}
+_INSTANCE_STATES: Final = {state.value: state for state in InstanceState}
+_COLUMNS: Final = {name: (bulk.columns, attrgetter(*bulk.columns)) for name, bulk in _BULK.items()}
 
 
 @dataclass(slots=True, frozen=True)
@@ -114,14 +119,19 @@ class Changes:
 
 def task_of(row: Sequence[Any]) -> TaskRow:
     task = TaskRow(*row)
-    task.state = TaskState(task.state)
+    task.state = _TASK_STATES[task.state]
     return task
 
 
 def instance_of(row: Sequence[Any]) -> InstanceRow:
     instance = InstanceRow(*row)
-    instance.state = InstanceState(instance.state)
+    instance.state = _INSTANCE_STATES[instance.state]
     return instance
+
+
+def _last_of_each(rows: Sequence[Any], keys: Sequence[str]) -> Sequence[Any]:
+    """One statement may touch a row once: the latest image wins."""
+    return list({tuple(getattr(row, key) for key in keys): row for row in rows}.values())
 
 
 class Batch:
@@ -201,8 +211,10 @@ class Batch:
         with self._db.pipeline():
             for name, rows in changes.parts():
                 if rows:
-                    columns = _BULK[name].columns
-                    self._db.many(name, {c: [getattr(row, c) for row in rows] for c in columns})
+                    if _BULK[name].kind == "upsert":
+                        rows = _last_of_each(rows, _BULK[name].keys)
+                    columns, values = _COLUMNS[name]
+                    self._db.many(name, dict(zip(columns, zip(*map(values, rows), strict=True), strict=True)))
             if commit:
                 self._db.commit()
 

@@ -39,6 +39,7 @@ from .workviews import (
     now,
     queue_depths,
     queues_ready,
+    ready_tasks,
     running_of,
     unclaimable,
     unfinished_count,
@@ -66,7 +67,9 @@ __all__ = [
     "progress",
     "queue_depths",
     "queues_ready",
+    "ready_tasks",
     "running_of",
+    "state_of",
     "task",
     "task_values",
     "tasks",
@@ -215,3 +218,9 @@ def _full(row: RowMapping | None) -> InstanceView | None:
 
 def _parsed(row: RowMapping) -> dict[str, Any]:
     return {**row, "state": InstanceState(row["state"])}
+
+
+def state_of(connection: Connection, instance_id: str) -> InstanceState | None:
+    """Give the state of one run, and nothing else of it."""
+    found = connection.scalar(select(INSTANCES.c.state).where(INSTANCES.c.id == uuid_text(instance_id)))
+    return None if found is None else InstanceState(found)

@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, RowMapping, exists, func, select
 
 from .database import clock
+from .batch import task_of
 from .readmodels import (
     ACTIVE,
     EngineView,
@@ -23,7 +24,7 @@ from .readmodels import (
     page_size,
     uuid_text,
 )
-from .records import EngineRole, EngineState, TaskState
+from .records import EngineRole, EngineState, TaskRow, TaskState
 from .tables import ENGINES, INSTANCES, TASKS
 
 __all__ = [
@@ -155,3 +156,14 @@ def _engine(row: RowMapping) -> EngineView:
         "executors": tuple(json.loads(row["executors"])),
     }
     return EngineView(**{**row, **parsed})
+
+
+def ready_tasks(connection: Connection, limit: int = 100) -> list[TaskRow]:
+    """Give ready tasks in the order in which they would be claimed, over all queues."""
+    page = (
+        select(*TASKS.columns)
+        .where(TASKS.c.ready_at.is_not(None))
+        .order_by(TASKS.c.priority.desc(), TASKS.c.ready_at, TASKS.c.path)
+        .limit(page_size(limit))
+    )
+    return [task_of(row) for row in connection.execute(page)]
