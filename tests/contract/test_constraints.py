@@ -1,0 +1,148 @@
+"""Each CHECK and each unique index refuses its bad row, on both databases, as a `BadRow` that spoils nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from sqlalchemy import CheckConstraint, Table, insert, select
+
+from strataflow.repositories.database import Database
+from strataflow.repositories.errors import BadRow
+from strataflow.repositories.records import TERMINAL_TASK_STATES, InstanceState, TaskState
+from strataflow.repositories.tables import DEFINITIONS, ENGINES, INSTANCES, KEYS, TASKS, metadata
+
+ID = "018f0000-0000-7000-8000-000000000001"
+OTHER = "018f0000-0000-7000-8000-000000000002"
+
+DEFINITION: dict[str, Any] = {
+    "id": ID, "name": "f", "version": 1, "hash": "h", "body": "{}", "created_at": 1,
+}  # fmt: skip
+INSTANCE: dict[str, Any] = {
+    "id": ID, "definition_id": ID, "name": "f", "version": 1, "state": "running", "created_at": 1,
+}  # fmt: skip
+TASK: dict[str, Any] = {"instance_id": ID, "path": "a", "scope": "", "state": "waiting"}
+ENGINE: dict[str, Any] = {
+    "id": ID, "role": "engine", "state": "alive", "lease_until": 1, "host": "h", "pid": 1, "release": "1",
+    "started_at": 1,
+}  # fmt: skip
+GOOD: dict[str, tuple[Table, dict[str, Any]]] = {
+    "definitions": (DEFINITIONS, DEFINITION),
+    "instances": (INSTANCES, INSTANCE),
+    "tasks": (TASKS, TASK),
+    "engines": (ENGINES, ENGINE),
+}
+
+#: Constraint → rows it must refuse, as changes of the good row of its table.
+BAD: dict[str, list[dict[str, Any]]] = {
+    "definitions_version": [{"version": 0}, {"version": -1}],
+    "instances_state": [{"state": "nonsense"}, {"state": ""}],
+    "instances_ended": [
+        {"ended_at": 1},
+        *[{"state": s} for s in ("completed", "failed", "cancelled", "expired")],
+    ],
+    "instances_inputs": [{"inputs": "{}", "inputs_ref": "x"}],
+    "instances_counters": [{"sweeps": -1}, {"gen": -1}],
+    "tasks_state": [{"state": "nonsense"}, {"state": "dead"}],
+    "tasks_engine": [{"engine": ID}, {"state": "running"}],
+    "tasks_ready": [{"ready_at": 1}, {"state": "queued"}],
+    "tasks_wake": [{"state": "running", "engine": ID, "wake_at": 1}],
+    "tasks_retry": [{"state": "retrying"}],
+    "tasks_pending": [{"state": "pending"}],
+    "tasks_ended": [
+        {"ended_at": 1},
+        *[{"state": s} for s in ("completed", "skipped", "cancelled", "expired")],
+        {"state": "failed", "error": "{}"},
+    ],
+    "tasks_counters": [
+        {name: -1} for name in ("remaining", "open", "attempt", "failures", "crashes", "next")
+    ],
+    "tasks_items": [{name: -1} for name in ("done", "failed", "skipped")],
+    "tasks_next": [{"total": 3, "next": 4}],
+    "tasks_output": [{"output": "1", "output_ref": "x"}],
+    "tasks_error": [{"state": "failed", "ended_at": 1}],
+    "tasks_root": [{"path": ""}, {"scope": None}],
+    "engines_state": [{"state": "nonsense"}],
+    "engines_role": [{"role": "nonsense"}],
+}
+CASES = [(name, change) for name, changes in BAD.items() for change in changes]
+
+
+@pytest.fixture
+def database(db_url: str) -> Iterator[Database]:
+    database = Database(db_url)
+    yield database
+    database.close()
+
+
+def _insert(database: Database, table: Table, row: dict[str, Any]) -> None:
+    with database.write() as connection:
+        connection.execute(insert(table).values(**row))
+
+
+def test_every_check_has_a_bad_row() -> None:
+    checks = {
+        str(c.name) for t in metadata.sorted_tables for c in t.constraints if isinstance(c, CheckConstraint)
+    }
+    assert checks == set(BAD)
+
+
+def test_every_check_refuses_its_bad_rows(database: Database) -> None:
+    for name, change in CASES:
+        table, good = GOOD[name.split("_", maxsplit=1)[0]]
+        with pytest.raises(BadRow, match=name):
+            _insert(database, table, good | change)
+    for table, good in GOOD.values():
+        _insert(database, table, good)
+        with database.read() as connection:
+            assert len(connection.execute(select(table)).all()) == 1
+
+
+def _task_in(state: TaskState) -> dict[str, Any]:
+    shape: dict[str, Any] = {"state": state, "path": state}
+    if state in TERMINAL_TASK_STATES:
+        shape["ended_at"] = 1
+    wanted: dict[TaskState, dict[str, Any]] = {
+        TaskState.RUNNING: {"engine": ID},
+        TaskState.QUEUED: {"ready_at": 1},
+        TaskState.RETRYING: {"wake_at": 1},
+        TaskState.PENDING: {"remaining": 1},
+        TaskState.FAILED: {"error": "{}"},
+    }
+    return TASK | shape | wanted.get(state, {})
+
+
+def test_every_state_has_a_shape_that_is_taken(database: Database) -> None:
+    for state in TaskState:
+        _insert(database, TASKS, _task_in(state))
+    for number, state in enumerate(InstanceState):
+        ended = {"ended_at": 1} if state in ("completed", "failed", "cancelled", "expired") else {}
+        _insert(database, INSTANCES, INSTANCE | {"id": f"{ID[:-1]}{number}", "state": state} | ended)
+    _insert(database, TASKS, TASK | {"path": "", "scope": None})
+
+
+UNIQUE: list[tuple[Table, dict[str, Any], dict[str, Any]]] = [
+    (DEFINITIONS, DEFINITION, {"id": OTHER, "hash": "other"}),
+    (DEFINITIONS, DEFINITION, {"id": OTHER, "version": 2}),
+    (DEFINITIONS, DEFINITION, {"version": 2, "hash": "other"}),
+    (INSTANCES, INSTANCE, {"name": "g"}),
+    (TASKS, TASK, {"state": "blocked"}),
+    (KEYS, {"name": "f", "key": "k", "instance_id": ID}, {"instance_id": OTHER}),
+    (ENGINES, ENGINE, {"pid": 2}),
+]
+
+
+@pytest.mark.parametrize(("table", "first", "second"), UNIQUE, ids=str)
+def test_what_is_unique_stays_so(
+    database: Database, table: Table, first: dict[str, Any], second: dict[str, Any]
+) -> None:
+    _insert(database, table, first)
+    with pytest.raises(BadRow):
+        _insert(database, table, first | second)
+
+
+@pytest.mark.parametrize("row", [{"state": None}, {"path": None}, {"instance_id": None}])
+def test_what_is_required_must_be_there(database: Database, row: dict[str, Any]) -> None:
+    with pytest.raises(BadRow):
+        _insert(database, TASKS, TASK | row)
