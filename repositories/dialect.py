@@ -13,7 +13,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import cache
 from typing import Any, Final, Protocol, cast
 
@@ -308,13 +308,24 @@ class SqliteConnection:
 
     def __init__(self, url: DatabaseUrl, raw: sqlite3.Connection | None = None) -> None:
         self._gate = _gate(url)
+        self._held = False
         self._raw = raw or sqlite_session(url, timeout_s=0)
         self._singles, self._bulks = _compiled_sqlite()
 
     def begin(self) -> None:
-        """Take the process's gate, then the file's write lock. SQLite's own busy handler backs off to 100 ms and
-        is unfair; 1-5 ms jitter lets ten processes share one file."""
+        """Take the process's gate, then the file's write lock.
+
+        SQLite's own busy handler backs off to 100 ms and is unfair; 1-5 ms jitter lets ten processes share one file.
+        """
         self._gate.acquire()
+        self._held = True
+        try:
+            self._begin_immediate()
+        except BaseException:
+            self._release()
+            raise
+
+    def _begin_immediate(self) -> None:
         deadline = time.monotonic() + SQLITE_LOCK_WAIT_S
         while True:
             try:
@@ -322,24 +333,27 @@ class SqliteConnection:
                 return
             except sqlite3.Error as exc:
                 if not _is_busy(exc) or time.monotonic() > deadline:
-                    self._gate.release()
                     raise _from_sqlite(exc) from exc
             time.sleep(random.uniform(0.001, 0.005))
 
     def commit(self) -> None:
         with translated():
             self._raw.execute("COMMIT")
-        self._gate.release()
+        self._release()
 
     def rollback(self) -> None:
-        if not self._raw.in_transaction:
-            return
         try:
-            self._raw.execute("ROLLBACK")
+            if self._raw.in_transaction:  # a full or failing disk makes SQLite end it by itself
+                self._raw.execute("ROLLBACK")
         except sqlite3.Error:
             self._raw.close()
         finally:
+            self._release()
+
+    def _release(self) -> None:
+        if self._held:
             self._gate.release()
+            self._held = False
 
     def pipeline(self) -> AbstractContextManager[Any]:
         return nullcontext()
@@ -400,6 +414,8 @@ class SqliteConnection:
 
     def close(self) -> None:
         self._raw.close()
+        with suppress(RuntimeError):  # not our thread's transaction: whoever opened it rolls back
+            self._release()
 
 
 def connect(url: DatabaseUrl) -> PostgresConnection | SqliteConnection:
