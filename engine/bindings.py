@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .decide import parent_path
 from .plan import Plan, PlanNode, address_of
+from .rows import parent_path
 
 if TYPE_CHECKING:
     from .expressions import Reference, Template
@@ -34,7 +34,6 @@ class Bindings:
     inputs: bool = False
     instance: bool = False
     result: bool = False
-
 
     @property
     def nothing(self) -> bool:
@@ -68,7 +67,14 @@ def templates_of(plan: Plan, path: str, *, output_phase: bool) -> tuple[list[Tem
             found.append(node.output)
         return found, True
     assert node is not None
-    wanted = [node.when, node.with_, node.set_, node.wait_for, node.items, node.output if node.kind != "do" else None]
+    wanted = [
+        node.when,
+        node.with_,
+        node.set_,
+        node.wait_for,
+        node.items,
+        node.output if node.kind != "do" else None,
+    ]
     if not isinstance(node.concurrency, int):
         wanted.append(node.concurrency)
     return [template for template in wanted if template is not None], False

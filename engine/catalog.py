@@ -138,7 +138,11 @@ class Catalog:
         return plan
 
     def load_later(
-        self, definition_id: str, pendings: list[Pending], submit: Callable[[Pending], None], wake: Callable[[], None]
+        self,
+        definition_id: str,
+        pendings: list[Pending],
+        submit: Callable[[Pending], None],
+        wake: Callable[[], None],
     ) -> None:
         """Build a plan on a thread of its own, then submit what waited for it: a large definition takes seconds."""
 
@@ -146,7 +150,11 @@ class Catalog:
             try:
                 self.plan(definition_id)
             except Exception as exc:
-                error = exc if isinstance(exc, EngineError) else EngineError(f"the definition cannot be built: {exc}")
+                error = (
+                    exc
+                    if isinstance(exc, EngineError)
+                    else EngineError(f"the definition cannot be built: {exc}")
+                )
                 for pending in pendings:
                     if pending.done is not None:
                         pending.done(error)
@@ -179,7 +187,9 @@ class Catalog:
 
     def _advertised(self) -> set[str]:
         with self._database.read() as connection:
-            return {name for engine in views.engines(connection, alive_only=True) for name in engine.executors}
+            return {
+                name for engine in views.engines(connection, alive_only=True) for name in engine.executors
+            }
 
 
 def read_source(source: DefinitionSource) -> Mapping[str, Any] | str | bytes:
@@ -204,5 +214,7 @@ def read_yaml(data: bytes, label: str) -> Mapping[str, Any]:
     except yaml.YAMLError as exc:
         raise EngineError(f"{label} is not YAML: {exc}") from exc
     if not isinstance(found, dict):
-        raise EngineError(f"{label} holds no mapping.", hint="A definition begins with `dsl`, `name` and `nodes`.")
+        raise EngineError(
+            f"{label} holds no mapping.", hint="A definition begins with `dsl`, `name` and `nodes`."
+        )
     return found

@@ -36,7 +36,12 @@ class EngineConfig:
     tune_gc: bool = True
 
     def __post_init__(self) -> None:
-        bounds = {"slots": (1, 100_000), "threads": (1, 10_000), "poll_s": (0.01, 3600), "recovery_s": (0.05, 3600)}
+        bounds = {
+            "slots": (1, 100_000),
+            "threads": (1, 10_000),
+            "poll_s": (0.01, 3600),
+            "recovery_s": (0.05, 3600),
+        }
         for name, (low, high) in bounds.items():
             value = getattr(self, name)
             if not low <= value <= high:

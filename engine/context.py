@@ -52,7 +52,9 @@ class AttemptPort:
             if self._count > MAX_LOG_LINES:
                 if self._count > MAX_LOG_LINES + 1:
                     return
-                line = LogLineNote(line.at, "warning", f"more than {MAX_LOG_LINES} lines: the rest is dropped")
+                line = LogLineNote(
+                    line.at, "warning", f"more than {MAX_LOG_LINES} lines: the rest is dropped"
+                )
             self._lines.append(line)
             due = len(self._lines) >= _FLUSH_LINES or time.monotonic() - self._last_flush > _FLUSH_S
         if due:
@@ -90,7 +92,8 @@ class AttemptPort:
             raise answer
         if answer.status == "stale":
             raise StaleLease(
-                f"attempt {self._key[2]} no longer holds task {self._key[1]!r}.", hint="Its checkpoint was dropped."
+                f"attempt {self._key[2]} no longer holds task {self._key[1]!r}.",
+                hint="Its checkpoint was dropped.",
             )
 
     def load_checkpoint(self) -> Json:

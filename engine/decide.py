@@ -11,17 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import assert_never
 
-from ..executors.base import TaskError
-from ..repositories.batch import Changes, CheckpointRow, ProgressRow
-from ..repositories.records import (
-    TERMINAL_INSTANCE_STATES,
-    InstanceRow,
-    InstanceState,
-    LogRow,
-    TaskRow,
-    TaskState,
-    VarRow,
-)
+from ..repositories.batch import Changes
+from ..repositories.records import TERMINAL_INSTANCE_STATES, InstanceRow, InstanceState, TaskRow, TaskState
+from .attempts import answered, claim, executor_missing, lease_expired, note, task_ended, timer_due
 from .draft import Draft, NeedRows, Snapshot, Terms
 from .errors import EngineError, IllegalTransition, NotFound
 from .events import (
@@ -31,26 +23,14 @@ from .events import (
     Event,
     ExecutorMissing,
     LeaseExpired,
-    LogLineNote,
     Note,
     StartInstance,
     TaskEnded,
     TimerDue,
 )
-from .outcomes import (
-    Cancelled,
-    Entered,
-    Expanded,
-    Failed,
-    Released,
-    RetryLater,
-    Skipped,
-    Succeeded,
-    Suspended,
-)
-from .plan import Plan, PlanNode, address_of
-from .retry import CRASH_BUDGET, retry_delay
-from .ripple import Ripple, error_text, new_task
+from .plan import Plan, address_of
+from .ripple import Ripple
+from .rows import new_task, parent_path
 from .states import InstanceEvent, TaskEvent
 
 __all__ = ["Decision", "Need", "decide", "first_keys"]
@@ -150,38 +130,26 @@ def first_keys(plan: Plan | None, event: Event) -> list[str]:
     return keys
 
 
-def parent_path(path: str) -> str | None:
-    """Path of the scope that owns a row: `settle[3].charge` → `settle[3]` → `settle` → '' → None."""
-    if not path:
-        return None
-    cut = max(path.rfind("."), path.rfind("["))
-    return path[:cut] if cut > 0 else ""
-
-
 def _apply(draft: Draft, event: Event) -> Applied:
     match event:
         case StartInstance():
             return _start(draft, event)
         case TaskEnded():
-            return _task_ended(draft, event)
+            return task_ended(draft, event)
         case Claim():
-            return _claim(draft, event)
+            return claim(draft, event)
         case TimerDue():
-            return _timer_due(draft, event)
+            return timer_due(draft, event)
         case LeaseExpired():
-            return _lease_expired(draft, event)
+            return lease_expired(draft, event)
         case Note():
-            return _note(draft, event)
+            return note(draft, event)
         case ExecutorMissing():
-            return _executor_missing(draft, event)
+            return executor_missing(draft, event)
         case CancelInstance():
             return _cancel(draft, event)
         case _:
             assert_never(event)
-
-
-def _done(draft: Draft, status: str = "accepted") -> Applied:
-    return Applied(status, draft.instance.id)
 
 
 # --- instance
@@ -189,7 +157,7 @@ def _done(draft: Draft, status: str = "accepted") -> Applied:
 
 def _start(draft: Draft, event: StartInstance) -> Applied:
     if draft.has_instance:
-        return _done(draft, "existing")
+        return answered(draft, "existing")
     plan = draft.plan
     row = InstanceRow(
         id=event.instance_id,
@@ -214,14 +182,14 @@ def _start(draft: Draft, event: StartInstance) -> Applied:
     root.started_at = draft.now
     ripple.enter(draft.born(root, TaskEvent.ENTER, "started", scope_row=True))
     ripple.run()
-    return _done(draft)
+    return answered(draft)
 
 
 def _cancel(draft: Draft, event: CancelInstance) -> Applied:
     if not draft.has_instance:
         raise NotFound(f"there is no instance {event.instance_id}.")
     if draft.instance.state in {InstanceState.CANCELLING, InstanceState.CANCELLED}:
-        return _done(draft, "ignored")
+        return answered(draft, "ignored")
     if draft.instance.state in TERMINAL_INSTANCE_STATES:
         raise IllegalTransition("instance", draft.instance.state, InstanceEvent.CANCEL, id=event.instance_id)
     draft.move_instance(InstanceEvent.CANCEL, event.reason)
@@ -238,227 +206,4 @@ def _cancel(draft: Draft, event: CancelInstance) -> Applied:
         ripple.ended(draft.move(root, TaskEvent.CANCEL, event.reason))
     ripple.sweep(root)
     ripple.run()
-    return _done(draft)
-
-
-# --- tasks
-
-
-def _held(draft: Draft, path: str, attempt: int, engine: str) -> TaskRow | None:
-    """The running row, if this very attempt of this engine still holds it: the fence on every write."""
-    row = draft.row(path) if draft.has_instance else None
-    if row is None or row.state is not TaskState.RUNNING or row.attempt != attempt or row.engine != engine:
-        return None
-    return row
-
-
-def _task_ended(draft: Draft, event: TaskEnded) -> Applied:
-    row = _held(draft, event.path, event.attempt, event.engine)
-    if row is None:
-        return Applied("stale", event.instance_id)
-    _add_logs(draft, row, event.logs)
-    ripple = Ripple(draft)
-    _apply_outcome(ripple, draft.edit(event.path), event)
-    ripple.run()
-    return _done(draft)
-
-
-def _apply_outcome(ripple: Ripple, row: TaskRow, event: TaskEnded) -> None:
-    outcome = event.outcome
-    if row.closed == "cancelled" and (row.executor is None or not isinstance(outcome, Succeeded)):
-        ripple.ended(ripple.draft.move(row, TaskEvent.CANCEL, "stopped"))
-        return
-    match outcome:
-        case Succeeded():
-            _succeed(ripple, row, outcome)
-        case Failed():
-            _attempt_failed(ripple, row, outcome.error)
-        case Cancelled():
-            error = TaskError("cancelled", f"the executor stopped by itself: {outcome.reason}", retryable=False)
-            _attempt_failed(ripple, row, error)
-        case Skipped():
-            ripple.ended(ripple.draft.move(row, TaskEvent.SKIP, outcome.reason))
-        case RetryLater():
-            _give_back(ripple, row, TaskEvent.RETRY, outcome.reason, delay=outcome.delay)
-        case Released():
-            _give_back(ripple, row, TaskEvent.RELEASE, outcome.reason)
-        case Suspended():
-            _suspend(ripple, row, outcome)
-        case Expanded():
-            ripple.expand(row, _node(ripple, row), outcome)
-        case Entered():
-            ripple.enter(ripple.draft.move(row, TaskEvent.ENTER, "entered"))
-        case _:
-            assert_never(outcome)
-
-
-def _node(ripple: Ripple, row: TaskRow) -> PlanNode:
-    return ripple.plan.nodes[address_of(row.path)]
-
-
-def _succeed(ripple: Ripple, row: TaskRow, outcome: Succeeded) -> None:
-    draft = ripple.draft
-    row.output, row.output_ref = draft.store(outcome.output)
-    row.crashes = 0
-    for name, payload in outcome.vars.items():
-        text, ref = draft.store(payload)
-        owner = _var_scope(ripple, row, name)
-        draft.changes.vars.append(VarRow(row.instance_id, owner, name, draft.instance.gen, text, ref))
-    ripple.ended(draft.move(row, TaskEvent.SUCCEED, "completed"))
-
-
-def _var_scope(ripple: Ripple, row: TaskRow, name: str) -> str:
-    """Path of the scope that owns the variable: the nearest definition or map item (DSL rule 15)."""
-    owner = ripple.plan.vars[_node(ripple, row).scope, name]
-    path: str | None = row.path
-    while path is not None and (address_of(path) != owner or path == row.path):
-        path = parent_path(path)
-    return path or ""
-
-
-def _suspend(ripple: Ripple, row: TaskRow, outcome: Suspended) -> None:
-    draft = ripple.draft
-    if ripple.is_closed(draft.known(row.scope or "")):
-        ripple.ended(draft.move(row, TaskEvent.CANCEL, "scope closed"))
-        return
-    row = draft.edit(row.path, counters=True)
-    draft.move(row, TaskEvent.SUSPEND, "timer")
-    row.total = 0  # from now on a claim evaluates the output, not the duration
-    row.wake_at = draft.now + outcome.delay
-
-
-def _give_back(ripple: Ripple, row: TaskRow, event: TaskEvent, reason: str, delay: int = 0) -> None:
-    draft = ripple.draft
-    if row.scope is not None and ripple.is_closed(draft.known(row.scope)):
-        ripple.ended(draft.move(row, TaskEvent.CANCEL, "scope closed"))
-        return
-    row = draft.move(row, event, reason)
-    if event is TaskEvent.RETRY:
-        row.wake_at = draft.now + delay
-
-
-def _attempt_failed(ripple: Ripple, row: TaskRow, error: TaskError) -> None:
-    """Retry by the node's policy, or fail for good (DSL rule 20)."""
-    draft = ripple.draft
-    node = ripple.plan.nodes.get(address_of(row.path))
-    row.failures += 1
-    row.error = error_text(
-        error.code,
-        error.message,
-        node=node.name if node else "",
-        path=row.path,
-        attempt=row.attempt,
-        details=error.details,
-    )
-    closed = row.scope is not None and ripple.is_closed(draft.known(row.scope))
-    delay = None
-    if node is not None and node.kind == "run" and not closed:
-        delay = retry_delay(node.retry, error, row.failures, f"{row.instance_id}/{row.path}")
-    if delay is not None and node is not None:
-        _give_back(ripple, row, TaskEvent.RETRY, f"retry {row.failures} of {node.retry.max}: {error.code}", delay)
-    else:
-        ripple.ended(draft.move(row, TaskEvent.FAIL, error.code))
-
-
-def _claim(draft: Draft, event: Claim) -> Applied:
-    row = draft.row(event.path) if draft.has_instance else None
-    if row is None or row.state is not TaskState.QUEUED:
-        return Applied("ignored", event.instance_id)
-    if draft.instance.state not in {InstanceState.PENDING, InstanceState.RUNNING}:
-        return _done(draft, "ignored")
-    ripple = Ripple(draft)
-    if draft.instance.sweeps and row.scope is not None and ripple.is_closed(draft.known(row.scope)):
-        return _done(draft, "ignored")
-    if row.executor is not None and draft.slots <= 0:
-        return _done(draft, "ignored")
-    ripple.claim(row, "claimed")
-    return _done(draft)
-
-
-def _timer_due(draft: Draft, event: TimerDue) -> Applied:
-    row = draft.row(event.path) if draft.has_instance else None
-    if row is None or row.wake_at is None or row.wake_at > draft.now:
-        return Applied("ignored", event.instance_id)
-    ripple = Ripple(draft)
-    if row.closed and row.cursor is not None:
-        ripple.sweep(row)
-    elif row.state is TaskState.RETRYING:
-        ripple.ready(row, "backoff over")
-    elif row.state is TaskState.PENDING:
-        ripple.ended(draft.move(row, TaskEvent.SKIP, "a dependency cannot hold any more"))
-    elif row.state is TaskState.WAITING:
-        _wait_over(ripple, row)
-    ripple.run()
-    return _done(draft)
-
-
-def _wait_over(ripple: Ripple, row: TaskRow) -> None:
-    if _node(ripple, row).output is not None:
-        ripple.ready(row, "timer over")
-    else:
-        ripple.ended(ripple.draft.move(row, TaskEvent.SUCCEED, "timer over"))
-
-
-def _lease_expired(draft: Draft, event: LeaseExpired) -> Applied:
-    row = _held(draft, event.path, event.attempt, event.engine)
-    if row is None:
-        return Applied("ignored", event.instance_id)
-    ripple = Ripple(draft)
-    row = draft.edit(event.path)
-    node = ripple.plan.nodes.get(address_of(row.path))
-    timeout = node.timeout if node else None
-    row.crashes += 1
-    if row.closed == "cancelled":
-        ripple.ended(draft.move(row, TaskEvent.CANCEL, "stopped: its engine died"))
-    elif timeout is not None and row.started_at is not None and draft.now > row.started_at + timeout:
-        _attempt_failed(ripple, row, TaskError("timeout", "the attempt timed out while its engine was dead"))
-    elif row.crashes > CRASH_BUDGET:
-        message = f"{row.crashes} attempts died with their engine; the task is not tried again"
-        row.error = error_text(
-            "crashed", message, node=node.name if node else "", path=row.path, attempt=row.attempt
-        )
-        ripple.ended(draft.move(row, TaskEvent.FAIL, "crashed"))
-    else:
-        _give_back(ripple, row, TaskEvent.LOSE, f"engine {event.engine} is gone")
-    ripple.run()
-    return _done(draft)
-
-
-def _executor_missing(draft: Draft, event: ExecutorMissing) -> Applied:
-    row = draft.row(event.path) if draft.has_instance else None
-    if row is None or row.state is not TaskState.QUEUED or row.executor != event.executor:
-        return Applied("ignored", event.instance_id)
-    ripple = Ripple(draft)
-    row = draft.edit(event.path)
-    row.error = error_text(
-        "no_executor",
-        f"no live engine has the executor {event.executor!r}; install its package, or start a worker that has it",
-        node=_node(ripple, row).name,
-        path=row.path,
-        attempt=row.attempt,
-    )
-    ripple.ended(draft.move(row, TaskEvent.FAIL, "no_executor"))
-    ripple.run()
-    return _done(draft)
-
-
-def _note(draft: Draft, event: Note) -> Applied:
-    row = _held(draft, event.path, event.attempt, event.engine)
-    if row is None:
-        return Applied("stale", event.instance_id)
-    _add_logs(draft, row, event.logs)
-    key = (row.instance_id, row.path, row.attempt, draft.now)
-    if event.checkpoint is not None:
-        draft.changes.checkpoints.append(CheckpointRow(*key, event.checkpoint))
-    if event.fraction is not None:
-        draft.changes.progress.append(ProgressRow(*key, event.fraction, event.message))
-    return _done(draft)
-
-
-def _add_logs(draft: Draft, row: TaskRow, logs: Sequence[LogLineNote]) -> None:
-    for line in logs:
-        draft.changes.logs.append(
-            LogRow(row.instance_id, row.path, row.attempt, line.at, line.level, line.message)
-        )
-
-
+    return answered(draft)

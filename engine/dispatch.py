@@ -131,8 +131,7 @@ class Dispatcher:
             todo = [
                 (task, wanted)
                 for task, wanted in todo
-                if (running := self._running.get(_key(task)))
-                and not self._try(running, wanted, loaded=True)
+                if (running := self._running.get(_key(task))) and not self._try(running, wanted, loaded=True)
             ]
             if not todo:
                 return

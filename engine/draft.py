@@ -142,9 +142,7 @@ class Draft:
         paths = {row.path for row in read} | set(self._rows)
         for row in read:
             self._snapshot.tasks.setdefault(row.path, row)
-        wanted = sorted(
-            p for p in paths if p > after and (last is None or p <= last) and under(scope, p)
-        )
+        wanted = sorted(p for p in paths if p > after and (last is None or p <= last) and under(scope, p))
         rows = [row for p in wanted if (row := self.row(p)) and row.state not in TERMINAL_TASK_STATES]
         return rows, last
 
@@ -203,7 +201,9 @@ class Draft:
     def _journal(self, path: str | None, attempt: int, old: str | None, new: str, reason: str) -> None:
         instance = self.instance
         self.changes.journal.append(
-            JournalRow(instance.id, path, instance.gen, attempt, old, new, reason, self.now, self.terms.engine)
+            JournalRow(
+                instance.id, path, instance.gen, attempt, old, new, reason, self.now, self.terms.engine
+            )
         )
 
     def store(self, payload: Payload) -> tuple[str | None, str | None]:

@@ -18,12 +18,11 @@ from .errors import ExpressionError, PayloadError
 from .outcomes import Entered, Expanded, Failed, Outcome, Payload, Skipped, Succeeded, Suspended
 from .payload import encode, split
 from .plan import PlanNode, address_of
-from .ripple import ITEMS_PER_PAGE
+from .rows import ITEMS_PER_PAGE
 from .transaction import ClaimedTask
 from .values import Missing, Values, Wanted
 
 __all__ = ["Evaluator", "Ready", "as_payload"]
-
 
 
 @dataclass(slots=True)
@@ -71,9 +70,7 @@ class Evaluator:
         except PayloadError as exc:
             return Failed(TaskError("output", str(exc), retryable=False))
 
-    def _output(
-        self, task: ClaimedTask, wanted: Wanted, roots: dict[str, Any], *, loaded: bool
-    ) -> Outcome:
+    def _output(self, task: ClaimedTask, wanted: Wanted, roots: dict[str, Any], *, loaded: bool) -> Outcome:
         """A scope, a map or a wait has ended: its output template, then the node's reshaping of it."""
         address = address_of(task.row.path)
         scope, node = task.plan.scopes.get(address), task.plan.nodes.get(address)
@@ -161,6 +158,10 @@ def _expand(node: PlanNode, roots: dict[str, Any]) -> Outcome:
     if width is not None and not isinstance(width, int):
         width = width.render(roots)
     if width is not None and (isinstance(width, bool) or not isinstance(width, int) or width < 1):
-        return Failed(TaskError("expression", f"concurrency must be a whole number from 1, not {width!r}", retryable=False))
+        return Failed(
+            TaskError(
+                "expression", f"concurrency must be a whole number from 1, not {width!r}", retryable=False
+            )
+        )
     pages = tuple(encode(items[at : at + ITEMS_PER_PAGE]) for at in range(0, len(items), ITEMS_PER_PAGE))
     return Expanded(len(items), pages, width)

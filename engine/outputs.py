@@ -17,7 +17,7 @@ from ..repositories.values import read_blobs, read_tasks
 from .errors import ExpressionError
 from .payload import decode
 from .plan import Plan, PlanNode, address_of
-from .ripple import ITEMS, LEAVES
+from .rows import ITEMS, LEAVES
 
 __all__ = ["MAX_ITEMS", "OutputReader", "iso"]
 
@@ -31,7 +31,9 @@ def iso(at: int | None) -> str | None:
     """An instant in microseconds as ISO 8601 in UTC."""
     if at is None:
         return None
-    return datetime.fromtimestamp(at / 1_000_000, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    return (
+        datetime.fromtimestamp(at / 1_000_000, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    )
 
 
 class _Budget:

@@ -9,52 +9,22 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from typing import Any
 
 from ..repositories.records import (
     TERMINAL_TASK_STATES,
-    BlobRow,
     InstanceState,
     TaskRow,
     TaskState,
 )
 from .draft import SWEEP_LIMIT, Draft
-from .joins import verdict
-from .outcomes import Expanded
-from .plan import Plan, PlanNode, ScopePlan, address_of
+from .parallel import ParallelExecutor
+from .plan import PlanNode, ScopePlan, address_of
+from .rows import LEAVES, error_text, map_of, new_task
 from .states import InstanceEvent, TaskEvent
 
-__all__ = ["ITEMS", "ITEMS_PER_PAGE", "LEAVES", "WINDOW", "Ripple", "error_text", "items_key", "map_scope"]
-
-#: Markers in `output_ref`: the value is read from the rows of the map's items, or of the scope's last nodes.
-ITEMS = "@items"
-LEAVES = "@leaves"
-#: Rows of a map that may be unfinished at a time when the definition sets no `concurrency`.
-WINDOW = 1_000
-#: Items per page in `blobs`. Persisted layout: changing it would make stored pages unreadable.
-ITEMS_PER_PAGE = 200
+__all__ = ["Ripple"]
 
 _FAILED = frozenset({TaskState.FAILED, TaskState.EXPIRED, TaskState.CANCELLED})
-_GOOD = frozenset({TaskState.COMPLETED, TaskState.SKIPPED})
-
-
-def items_key(path: str, gen: int, page: int) -> str:
-    """Key in `blobs` of one page of a map's items."""
-    return f"items:{path}:{gen}:{page}"
-
-
-def map_scope(plan: Plan, row: TaskRow) -> PlanNode | None:
-    """The map node a row stands for, or None for any other row."""
-    node = plan.nodes.get(address_of(row.path))
-    return node if node is not None and node.kind == "map" else None
-
-
-def error_text(
-    code: str, message: str, *, node: str, path: str, attempt: int, details: Any = None, cause: str | None = None
-) -> str:
-    """An error object (DSL rule 25) as JSON text; `cause` is JSON text already."""
-    body = {"code": code, "message": message, "node": node, "path": path, "attempt": attempt, "details": details}
-    return json.dumps(body, separators=(",", ":"))[:-1] + f',"cause":{cause or "null"}}}'
 
 
 class Ripple:
@@ -63,6 +33,7 @@ class Ripple:
     def __init__(self, draft: Draft) -> None:
         self.draft = draft
         self.plan = draft.plan
+        self.parallel = ParallelExecutor(self)
         self._decided: deque[tuple[str, bool]] = deque()
         self._leaving: deque[str] = deque()
         self._skipped = 0
@@ -89,9 +60,9 @@ class Ripple:
         if row.scope is None:
             return
         scope = self.draft.known(row.scope)
-        node = map_scope(self.plan, scope)
+        node = map_of(self.plan, scope)
         if node is not None:
-            self._item_ended(scope, node, row)
+            self.parallel.item_ended(scope, node, row)
         elif not self.is_closed(scope):
             self._node_ended(scope, row)
 
@@ -157,7 +128,7 @@ class Ripple:
         elif row is None:
             fresh = self._fresh(scope, node, path)
             fresh.remaining = remaining
-            self._count(scope.path)
+            self.count_open(scope.path)
             self.draft.born(fresh, TaskEvent.AWAIT, f"{by} is {state}")
         else:
             self.draft.edit(path).remaining = remaining
@@ -166,7 +137,7 @@ class Ripple:
         """Skip a node that can no longer run. A long cascade is cut: the rest goes on in the next transaction."""
         if row is None and self._skipped >= SWEEP_LIMIT:
             fresh = self._fresh(scope, node, path)
-            self._count(scope.path)
+            self.count_open(scope.path)
             self.draft.born(fresh, TaskEvent.AWAIT, reason).wake_at = self.draft.now
             return
         self._skipped += 1
@@ -178,7 +149,7 @@ class Ripple:
     def activate(self, scope: TaskRow, node: PlanNode, path: str, row: TaskRow | None) -> None:
         """All dependencies hold: enter a group, or make the task claimable."""
         if row is None:
-            self._count(scope.path)
+            self.count_open(scope.path)
             row = self._fresh(scope, node, path)
             is_new = True
         else:
@@ -239,7 +210,7 @@ class Ripple:
     def _fresh(self, scope: TaskRow, node: PlanNode, path: str) -> TaskRow:
         return new_task(scope.instance_id, path, scope.path, gen=self.draft.instance.gen, node=node)
 
-    def _count(self, scope_path: str) -> None:
+    def count_open(self, scope_path: str) -> None:
         self.draft.edit(scope_path, counters=True).open += 1
 
     # --- scopes
@@ -259,6 +230,9 @@ class Ripple:
             return
         scope = self.draft.edit(row.scope, counters=True)
         scope.open -= 1
+        node = map_of(self.plan, scope)
+        if node is not None:
+            self.parallel.item_left(scope, node)
         if scope.open == 0:
             self._scope_empty(scope)
 
@@ -271,7 +245,7 @@ class Ripple:
             self.ended(self.draft.move(scope, TaskEvent.FAIL, "a task failed"))
         elif scope.closed == "cancelled":
             self.ended(self.draft.move(scope, TaskEvent.CANCEL, "cancelled"))
-        elif map_scope(self.plan, scope) is None:
+        elif map_of(self.plan, scope) is None:
             self._complete_scope(scope)
 
     def _complete_scope(self, scope: TaskRow) -> None:
@@ -295,101 +269,13 @@ class Ripple:
         else:
             draft.move_instance(InstanceEvent.FAIL, "a node failed")
 
-    # --- maps
-
-    def expand(self, row: TaskRow, node: PlanNode, outcome: Expanded) -> None:
-        """The list is known: store it, then make the first rows (item count and list are committed before any runs)."""
-        row = self.draft.edit(row.path, counters=True)
-        row.total = outcome.total
-        row.width = outcome.concurrency
-        for number, page in enumerate(outcome.pages):
-            self.draft.changes.blobs.append(
-                BlobRow(row.instance_id, items_key(row.path, row.gen, number), page)
-            )
-        self.draft.move(row, TaskEvent.ENTER, f"{outcome.total} items")
-        self._judge(row, node, None)
-        if row.closed is None and row.state is TaskState.WAITING:
-            self._refill(row, node)
-
-    def _item_ended(self, scope: TaskRow, node: PlanNode, item: TaskRow) -> None:
-        scope = self.draft.edit(scope.path, counters=True)
-        if item.state is TaskState.COMPLETED:
-            scope.done += 1
-        elif item.state is TaskState.SKIPPED:
-            scope.skipped += 1
-        else:
-            scope.failed += 1
-        if scope.closed or scope.state is not TaskState.WAITING:
-            self.draft.edit(item.path).closed = "late"
-        elif not self.is_closed(scope):
-            self._judge(scope, node, item)
-        if self._keeps_starting(scope, node) and not self.is_closed_around(scope):
-            self._refill(scope, node)
-
-    def _keeps_starting(self, scope: TaskRow, node: PlanNode) -> bool:
-        return scope.closed is None or (scope.closed == "completed" and node.join.rest == "keep")
-
-    def is_closed_around(self, scope: TaskRow) -> bool:
-        """True when a scope around this one starts nothing new."""
-        return scope.scope is not None and self.is_closed(self.draft.known(scope.scope))
-
-    def _judge(self, scope: TaskRow, node: PlanNode, item: TaskRow | None) -> None:
-        """Close the map as soon as its join is certain; the rest is cancelled or kept (DSL rule 17)."""
-        total = scope.total or 0
-        found = verdict(node.join, total=total, good=scope.done + scope.skipped, bad=scope.failed)
-        if found is None:
-            return
-        rest = scope.next < total or scope.open > (0 if item is None else 1)
-        if found == "impossible":
-            scope.closed = "failed"
-            scope.error = self._join_error(scope, node, item)
-            self.ended(self.draft.move(scope, TaskEvent.FAIL, "join"))
-        else:
-            scope.closed = "completed"
-            if node.output is not None:
-                self.ready(scope, "output")
-            else:
-                scope.output_ref = ITEMS
-                self.ended(self.draft.move(scope, TaskEvent.SUCCEED, "join"))
-        if rest and node.join.rest == "cancel":
-            self.sweep(scope)
-
-    def _join_error(self, scope: TaskRow, node: PlanNode, item: TaskRow | None) -> str:
-        message = f"{scope.failed} of {scope.total} items failed, {scope.done + scope.skipped} completed"
-        return error_text(
-            "join",
-            f"the join of {node.name or scope.path!r} cannot be met: {message}",
-            node=node.name,
-            path=scope.path,
-            attempt=0,
-            cause=item.error if item is not None else None,
-        )
-
-    def _refill(self, scope: TaskRow, node: PlanNode) -> None:
-        """Make rows for the next items: at most `concurrency` unfinished ones, or a window topped up at half."""
-        total, limit = scope.total or 0, scope.width or WINDOW
-        if scope.next >= total or (scope.width is None and scope.open > WINDOW // 2):
-            return
-        stop = min(total, scope.next + min(limit - scope.open, WINDOW))
-        body = node.body
-        assert body is not None
-        for index in range(scope.next, stop):
-            path = f"{scope.path}[{index}]"
-            if isinstance(body, PlanNode):
-                self.activate(scope, body, path, None)
-            else:
-                self._count(scope.path)
-                row = new_task(scope.instance_id, path, scope.path, gen=self.draft.instance.gen)
-                self.enter(self.draft.born(row, TaskEvent.ENTER, "item", scope_row=True))
-        self.draft.edit(scope.path, counters=True).next = max(stop, scope.next)
-
     # --- stopping
 
     def sweep(self, scope: TaskRow) -> None:
         """Stop what is unfinished below a closed scope, at most SWEEP_LIMIT rows a transaction; the row is the cursor."""
         draft = self.draft
         scope = draft.edit(scope.path, counters=True)
-        hard = scope.closed == "cancelled" or map_scope(self.plan, scope) is not None
+        hard = scope.closed == "cancelled" or map_of(self.plan, scope) is not None
         going_on = scope.cursor is not None
         rows, last = draft.descendants(scope.path, scope.cursor or scope.path)
         scope.cursor = last
@@ -422,40 +308,3 @@ def _holds(node: PlanNode, by: str, state: TaskState) -> bool:
 
 def _label(path: str) -> str:
     return path.rsplit(".", 1)[-1]
-
-
-def new_task(
-    instance_id: str, path: str, scope: str | None, *, gen: int, node: PlanNode | None = None
-) -> TaskRow:
-    """A row with nothing done yet; its state comes with its first transition."""
-    return TaskRow(
-        instance_id=instance_id,
-        path=path,
-        scope=scope,
-        executor=node.executor if node else None,
-        gen=gen,
-        state=TaskState.PENDING,
-        attempt=0,
-        failures=0,
-        crashes=0,
-        engine=None,
-        queue=node.queue if node else "default",
-        priority=node.priority if node else 0,
-        ready_at=None,
-        wake_at=None,
-        remaining=0,
-        open=0,
-        total=None,
-        next=0,
-        width=None,
-        done=0,
-        failed=0,
-        skipped=0,
-        closed=None,
-        cursor=None,
-        output=None,
-        output_ref=None,
-        error=None,
-        started_at=None,
-        ended_at=None,
-    )

@@ -166,9 +166,7 @@ class TaskScheduler:
         due = _DUE_LIMIT if self._look_due else 0
         self._look_due = False
         suspects = 0 if any(row.crashes >= 2 for row in self._held.values()) else 1
-        return Wishes(
-            executes=True, claim=claim, due=due, slots=free, floor=self._waiting, suspects=suspects
-        )
+        return Wishes(executes=True, claim=claim, due=due, slots=free, floor=self._waiting, suspects=suspects)
 
     def committed(self, report: BatchReport) -> None:
         self._account(report)
@@ -218,7 +216,9 @@ class TaskScheduler:
         if report.peeked:
             self._waiting = report.waiting
         elif report.waiting is not None:
-            self._waiting = max(report.waiting, self._waiting if self._waiting is not None else report.waiting)
+            self._waiting = max(
+                report.waiting, self._waiting if self._waiting is not None else report.waiting
+            )
         wake = report.wake_at
         if wake is not None and (self._next_wake is None or wake < self._next_wake):
             self._next_wake = wake
@@ -275,5 +275,3 @@ class TaskScheduler:
 
 def _key(task: ClaimedTask) -> Key:
     return task.row.instance_id, task.row.path, task.row.attempt
-
-

@@ -19,7 +19,9 @@ from .plans import PlanCache
 __all__ = ["start_inside"]
 
 
-def start_inside(connection: Any, url: DatabaseUrl, plans: PlanCache, event: StartInstance, engine: str) -> str:
+def start_inside(
+    connection: Any, url: DatabaseUrl, plans: PlanCache, event: StartInstance, engine: str
+) -> str:
     """Insert the instance and its first tasks; returns the id (the first instance's, when the key is taken).
 
     Raises Conflict when a transaction that is not committed yet holds the key, or the caller's isolation level hides it.

@@ -173,13 +173,13 @@ def state_machine_page() -> str:
     return "\n".join(parts) + "\n"
 
 
-def _section(
-    title: str, table: Mapping[_S | None, Mapping[_X, _S]], meaning: Mapping[_X, str]
-) -> list[str]:
+def _section(title: str, table: Mapping[_S | None, Mapping[_X, _S]], meaning: Mapping[_X, str]) -> list[str]:
     lines = [f"## {title}", "", "```mermaid", "stateDiagram-v2"]
     for state, row in table.items():
         lines += [f"    {state or '[*]'} --> {target}: {event}" for event, target in row.items()]
-    lines += [f"    {state} --> [*]" for state, row in table.items() if state and not row and _reached(table, state)]
+    lines += [
+        f"    {state} --> [*]" for state, row in table.items() if state and not row and _reached(table, state)
+    ]
     lines += ["```", "", "| from | event | to | meaning |", "|---|---|---|---|"]
     for state, row in table.items():
         lines += [f"| {state or '(absent)'} | {e} | {target} | {meaning[e]} |" for e, target in row.items()]

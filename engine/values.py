@@ -19,7 +19,7 @@ from .bindings import Bindings, Chain
 from .outputs import OutputReader, iso
 from .payload import decode
 from .plan import Plan
-from .ripple import ITEMS_PER_PAGE, items_key
+from .rows import ITEMS_PER_PAGE, items_key
 
 __all__ = ["Missing", "Values", "Wanted"]
 

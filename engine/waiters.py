@@ -84,5 +84,7 @@ class Waiters:
         with engine_errors(), self._database.read() as connection:
             state = views.state_of(connection, instance_id)
         if state is None:
-            raise NotFound(f"there is no instance {instance_id}.", hint="`strataflow list` shows what there is.")
+            raise NotFound(
+                f"there is no instance {instance_id}.", hint="`strataflow list` shows what there is."
+            )
         return state in TERMINAL_INSTANCE_STATES

@@ -55,7 +55,9 @@ class Subscription:
         with translated():
             if self._raw is None or self._raw.closed:
                 self._raw = postgres_session(self._url)
-                self._raw.execute(psycopg.sql.SQL("LISTEN {}").format(psycopg.sql.Identifier(channel(self._url))))
+                self._raw.execute(
+                    psycopg.sql.SQL("LISTEN {}").format(psycopg.sql.Identifier(channel(self._url)))
+                )
                 return {"ready"}
             return {note.payload for note in self._raw.notifies(timeout=timeout_s, stop_after=1)}
 

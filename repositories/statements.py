@@ -132,14 +132,14 @@ _LEAF_NEW: Final = (
 ).split()
 _SCOPE_NEW: Final = (
     "scope executor gen state attempt engine queue priority ready_at wake_at remaining "
-    "open total next done failed skipped closed output output_ref error started_at ended_at"
+    "open total next width done failed skipped closed output output_ref error started_at ended_at"
 ).split()
 _LEAF_SET: Final = (
     "state attempt failures crashes engine ready_at wake_at remaining closed "
     "output output_ref error started_at ended_at"
 ).split()
 _SCOPE_SET: Final = (
-    "state attempt crashes engine ready_at wake_at remaining open total next done failed skipped closed cursor "
+    "state attempt crashes engine ready_at wake_at remaining open total next width done failed skipped closed cursor "
     "output output_ref error started_at ended_at"
 ).split()
 _TASK_KEY: Final = ("instance_id", "path")

@@ -177,6 +177,7 @@ class Task(SQLModel, table=True):
     open: int = _col(Integer(), default="0")
     total: int | None = _col(Integer(), null=True)
     next: int = _col(Integer(), default="0")
+    width: int | None = _col(Integer(), null=True)
     done: int = _col(Integer(), default="0")
     failed: int = _col(Integer(), default="0")
     skipped: int = _col(Integer(), default="0")
@@ -192,9 +193,7 @@ class Task(SQLModel, table=True):
         CheckConstraint(_in("state", set(TaskState)), name="tasks_state"),
         CheckConstraint("(state = 'running') = (engine IS NOT NULL)", name="tasks_engine"),
         CheckConstraint("(state = 'queued') = (ready_at IS NOT NULL)", name="tasks_ready"),
-        CheckConstraint(
-            "state <> 'running' OR wake_at IS NULL OR closed IS NOT NULL", name="tasks_wake"
-        ),
+        CheckConstraint("state <> 'running' OR wake_at IS NULL OR closed IS NOT NULL", name="tasks_wake"),
         CheckConstraint("state <> 'retrying' OR wake_at IS NOT NULL", name="tasks_retry"),
         CheckConstraint("state <> 'pending' OR remaining > 0 OR wake_at IS NOT NULL", name="tasks_pending"),
         CheckConstraint(

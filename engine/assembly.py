@@ -1,0 +1,219 @@
+"""The running parts of one engine, put together: threads, loops, writer, caches; and how they start and stop.
+
+Threads of a process: the writer (all transactions), the event loop (evaluation and executors), a bounded pool for
+synchronous executors, two readers, and the loops of heartbeat, scheduler, recovery, ears and announcer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+import time
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, Final
+
+from ..executors.registry import ExecutorRegistry
+from ..executors.threads import WorkerThreads
+from ..repositories.database import Database
+from ..repositories.url import DatabaseUrl
+from ..repositories.values import read_checkpoint
+from .catalog import Catalog
+from .config import EngineConfig
+from .dispatch import Dispatcher
+from .heartbeat import Heartbeat
+from .loops import Loop
+from .membership import Membership
+from .plans import PlanCache
+from .recovery import RecoveryManager
+from .scheduler import TaskScheduler
+from .state_manager import StateManager
+from .values import Values
+from .waiters import Waiters
+from .wakeup import Announcer, Ears
+from .writer import GroupCommitWriter
+
+__all__ = ["Parts", "tune_collector"]
+
+#: What Python sets by itself, 3.11 to 3.14.
+_DEFAULT_THRESHOLDS: Final = {(700, 10, 10), (2000, 10, 10), (2000, 10, 0)}
+
+
+class Parts:
+    """Everything that lives between `start` and `stop`, put together."""
+
+    def __init__(self, url: DatabaseUrl, registry: ExecutorRegistry, config: EngineConfig) -> None:
+        self.config = config
+        self.database = Database(url)
+        self.plans = PlanCache()
+        self.values = Values(self.database)
+        self.catalog = Catalog(self.database, registry, self.plans, executes=config.executes)
+        self.announcer = Announcer(url, enabled=config.notify)
+        self.pool = WorkerThreads(config.threads)
+        self.scheduler = TaskScheduler(
+            config,
+            self.database,
+            registry,
+            self.plans,
+            self.values,
+            poke=lambda: self.writer.poke(),
+            submit=lambda pending: self.writer.submit(pending),
+            lost=lambda: self.heartbeat.lose(self.heartbeat.membership),
+            load_plan=self._load_plan,
+            ended=lambda ids: self.waiters.ended(ids),
+            announcer=self.announcer,
+        )
+        self.heartbeat = Heartbeat(
+            config, self.database, url, _release(), self.scheduler.executors, self._lost
+        )
+        self.writer = GroupCommitWriter(
+            url, self.plans, self._membership, self.scheduler.executors, self.scheduler
+        )
+        self.state_manager = StateManager(self.database, self.writer)
+        self.waiters = Waiters(self.database)
+        self.dispatcher = Dispatcher(
+            registry, self.values, self.pool, self.writer.submit, self._load_checkpoint
+        )
+        self.scheduler.dispatcher = self.dispatcher
+        self.ears = Ears(url, self._heard, enabled=config.notify)
+        self.recovery = RecoveryManager(
+            config,
+            self.database,
+            membership=self._membership,
+            submit=self.writer.submit,
+            plan_of=self.catalog.plan,
+            others_alive=self._others_alive,
+        )
+        self.recovery_loop = Loop("recovery", self.recovery.run_once, config.recovery_s)
+        self.loop_thread = _LoopThread()
+
+    @property
+    def engine_id(self) -> str:
+        return self.heartbeat.membership.id
+
+    def _membership(self) -> Membership:
+        return self.heartbeat.membership
+
+    def start(self) -> None:
+        self.loop_thread.start()
+        self.dispatcher.bind(self.loop_thread.loop)
+        self.scheduler.membership_of = self._membership
+        self.writer.start()
+        self.announcer.start()
+        self.heartbeat.start()
+        if self.config.executes:
+            self.recovery_loop.start()
+            self.scheduler.start()
+        self.ears.start()
+
+    def stop(self, grace_s: float) -> None:
+        """Claiming first, then running work, then the writer, then the lease, the database last."""
+        self.scheduler.stop_claiming()
+        self.recovery_loop.stop()
+        self.ears.stop()
+        self.scheduler.stop()
+        if not self._quiet_within(grace_s):
+            self.loop_thread.call(self.dispatcher.release_all)
+            self._quiet_within(5.0)
+        self.writer.stop(timeout_s=10.0)
+        self.announcer.stop()
+        self.heartbeat.stop()
+        self.waiters.stop()
+        self.dispatcher.close()
+        self.loop_thread.stop()
+        self.pool.close()
+        self.database.close()
+
+    def _quiet_within(self, seconds: float) -> bool:
+        deadline = time.monotonic() + seconds
+        while self.scheduler.busy or self.dispatcher.running:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(0.005)
+        return True
+
+    def _lost(self) -> None:
+        """The lease is gone or not to be trusted: stop everything that runs; nothing of it is reported."""
+        self.scheduler.forget_held()
+        self.loop_thread.call(self.dispatcher.drop_all)
+
+    def _load_plan(self, definition_id: str, pendings: list[Any]) -> None:
+        self.catalog.load_later(definition_id, pendings, self.writer.submit, self.scheduler.wake)
+
+    def _load_checkpoint(self, instance_id: str, path: str) -> str | None:
+        with self.database.read() as connection:
+            return read_checkpoint(connection, instance_id, path)
+
+    def _heard(self, hint: str) -> None:
+        self.scheduler.heard(hint)
+        self.waiters.poke()
+
+    def _others_alive(self, alive: bool) -> None:
+        self.scheduler.others_alive = alive
+
+
+class _LoopThread:
+    """The event loop on which executors run."""
+
+    def __init__(self) -> None:
+        self.loop = _new_loop()
+        self._thread = threading.Thread(target=self._run, name="strataflow-loop", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        self.loop.run_forever()
+
+    def call(self, function: Callable[[], None]) -> None:
+        """Run a function on the loop, soon."""
+        if not self.loop.is_closed():
+            self.loop.call_soon_threadsafe(function)
+
+    def stop(self) -> None:
+        """Cancel what is left, then end the thread."""
+        if not self._thread.is_alive():
+            return
+        done = threading.Event()
+
+        async def finish() -> None:
+            tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+            for task in tasks:
+                task.cancel()
+            if tasks:
+                await asyncio.wait(tasks, timeout=2.0)
+            await self.loop.shutdown_asyncgens()
+            done.set()
+
+        asyncio.run_coroutine_threadsafe(finish(), self.loop)
+        done.wait(5.0)
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join(5.0)
+        if not self._thread.is_alive():
+            self.loop.close()
+
+
+def _release() -> str:
+    """The version of this package that runs, for the engine's row."""
+    try:
+        return version("strataflow")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def tune_collector() -> None:
+    """Fewer, later garbage collections: the hot path makes many short-lived rows and hardly any cycles, and the
+    default threshold spends a third of its time looking for them. A threshold somebody has set is left alone."""
+    if gc.get_threshold() in _DEFAULT_THRESHOLDS:
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 50)
+
+
+def _new_loop() -> asyncio.AbstractEventLoop:
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()
