@@ -3,5 +3,5 @@
     values → operators → closures
     values → operators → predicates, textfilters, shapefilters → filters → arguments
 
-`engine/grammar.py` parses, `engine/sandbox.py` joins the two and `engine/expressions.py` is the way in for everyone else.
+`engine/grammar.py` parses, `engine/sandbox.py` joins the two; `engine/expressions.py` is the way in for everyone else.
 """
