@@ -47,10 +47,6 @@ def answered(draft: Draft, status: str = "accepted") -> Applied:
     return Applied(status, draft.instance.id)
 
 
-def _done(draft: Draft, status: str = "accepted") -> Applied:
-    return Applied(status, draft.instance.id)
-
-
 def _held(draft: Draft, path: str, attempt: int, engine: str) -> TaskRow | None:
     """The running row, if this very attempt of this engine still holds it: the fence on every write."""
     row = draft.row(path) if draft.has_instance else None

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from ..executors.registry import ExecutorRegistry
 from ..repositories import definitions, views
@@ -217,4 +217,4 @@ def read_yaml(data: bytes, label: str) -> Mapping[str, Any]:
         raise EngineError(
             f"{label} holds no mapping.", hint="A definition begins with `dsl`, `name` and `nodes`."
         )
-    return found
+    return cast("Mapping[str, Any]", found)

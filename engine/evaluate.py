@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from ..executors.base import TaskError
 from ..repositories.records import TaskRow
@@ -149,11 +149,13 @@ def _expand(node: PlanNode, roots: dict[str, Any]) -> Outcome:
     assert node.items is not None
     items = node.items.render(roots)
     if isinstance(items, dict):
-        items = [{"key": key, "value": value} for key, value in items.items()]
+        pairs = cast("dict[str, Any]", items).items()
+        items = [{"key": key, "value": value} for key, value in pairs]
     if not isinstance(items, list):
         found = "null" if items is None else type(items).__name__
         message = f"map needs a list or an object, the expression gave {found}; write `| default([])` where null is fine"
         return Failed(TaskError("expression", message, retryable=False))
+    rows = cast("list[Any]", items)
     width = node.concurrency
     if width is not None and not isinstance(width, int):
         width = width.render(roots)
@@ -163,5 +165,5 @@ def _expand(node: PlanNode, roots: dict[str, Any]) -> Outcome:
                 "expression", f"concurrency must be a whole number from 1, not {width!r}", retryable=False
             )
         )
-    pages = tuple(encode(items[at : at + ITEMS_PER_PAGE]) for at in range(0, len(items), ITEMS_PER_PAGE))
-    return Expanded(len(items), pages, width)
+    pages = tuple(encode(rows[at : at + ITEMS_PER_PAGE]) for at in range(0, len(rows), ITEMS_PER_PAGE))
+    return Expanded(len(rows), pages, width)

@@ -21,8 +21,10 @@ from uuid_utils.compat import uuid7
 
 from ..repositories.url import DatabaseUrl
 
-if os.name == "posix":
+try:
     import fcntl
+except ImportError:  # no such locks on this system: leases alone decide
+    fcntl = None
 
 __all__ = ["FileLock", "Membership", "boot_id", "lock_folder", "new_id"]
 
@@ -60,7 +62,7 @@ class FileLock:
     def take(self) -> bool:
         """True when the lock is ours now. The lock file is opened for this alone: closing any other handle to it
         would drop the lock."""
-        if os.name != "posix":
+        if fcntl is None:
             return False
         self.path.parent.mkdir(parents=True, exist_ok=True)
         handle = self.path.open("ab")

@@ -19,8 +19,7 @@ from ..repositories.readmodels import HeldTask
 from ..repositories.records import TERMINAL_INSTANCE_STATES, TaskRow
 from .config import EngineConfig
 from .dispatch import Dispatcher
-from .errors import EngineError
-from .events import Applied, TaskEnded
+from .events import TaskEnded
 from .loops import Loop
 from .membership import Membership
 from .outcomes import Released
@@ -184,9 +183,9 @@ class TaskScheduler:
 
     def _account(self, report: BatchReport) -> None:
         held = self._held
-        for pending, answer in report.answers:
+        for pending, _ in report.answers:
             event = pending.event
-            if isinstance(event, TaskEnded) and isinstance(answer, Applied | EngineError):
+            if isinstance(event, TaskEnded):
                 key = (event.instance_id, event.path, event.attempt)
                 held.pop(key, None)
                 self._mine.discard(key)

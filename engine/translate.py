@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 from ..repositories.errors import RepositoryError, SchemaMismatch
@@ -12,7 +12,7 @@ __all__ = ["engine_errors"]
 
 
 @contextmanager
-def engine_errors() -> Iterator[None]:
+def engine_errors() -> Generator[None]:
     """Repository errors leave as SchemaError or DatabaseUnavailable, the cause kept."""
     try:
         yield

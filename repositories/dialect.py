@@ -12,7 +12,7 @@ import random
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import cache
 from typing import Any, Final, Protocol, cast
@@ -189,8 +189,11 @@ class PostgresConnection:
         except psycopg.Error:
             self.close()
 
+    def pipeline(self) -> AbstractContextManager[Any]:
+        return self._pipelined()
+
     @contextmanager
-    def pipeline(self) -> Iterator[None]:
+    def _pipelined(self) -> Generator[None]:
         with translated(), self._raw.pipeline():
             yield
 
@@ -431,7 +434,7 @@ class LostPrepared(Retryable):
 
 
 @contextmanager
-def translated() -> Iterator[None]:
+def translated() -> Generator[None]:
     """Driver errors become this layer's, by SQLSTATE and never by text."""
     try:
         yield

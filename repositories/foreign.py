@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Self
+from typing import Any, Self, TypeGuard
 
 import psycopg
 from sqlalchemy import Connection as SqlalchemyConnection
@@ -35,7 +35,7 @@ class ForeignConnection:
     def of(cls, connection: Any, url: DatabaseUrl) -> Self:
         """Raises RepositoryError for a connection of another kind, or of another database than the engine's."""
         raw = _driver(connection)
-        if isinstance(raw, psycopg.Connection) and url.dialect == "postgresql":
+        if _is_psycopg(raw) and url.dialect == "postgresql":
             return cls(_Caller(url, raw), raw, url)
         if isinstance(raw, sqlite3.Connection) and url.dialect == "sqlite":
             return cls(SqliteConnection(url, raw), raw, url)
@@ -58,7 +58,7 @@ class ForeignConnection:
             with translated():
                 self._raw.execute("BEGIN IMMEDIATE")
         self._batch.write(changes, commit=False)
-        if isinstance(self._raw, psycopg.Connection):
+        if _is_psycopg(self._raw):
             with translated():
                 self._raw.execute("SELECT pg_notify(%s, 'ready')", (channel(self._url),))
 
@@ -68,6 +68,10 @@ class _Caller(PostgresConnection):
 
     def pipeline(self) -> AbstractContextManager[Any]:
         return nullcontext()
+
+
+def _is_psycopg(raw: Any) -> TypeGuard[psycopg.Connection[Any]]:
+    return isinstance(raw, psycopg.Connection)
 
 
 def _driver(connection: Any) -> Any:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import psycopg
+from psycopg import sql
 
 from .dialect import postgres_session, sqlite_session, translated
 from .url import DatabaseUrl
@@ -56,7 +57,7 @@ class Subscription:
             if self._raw is None or self._raw.closed:
                 self._raw = postgres_session(self._url)
                 self._raw.execute(
-                    psycopg.sql.SQL("LISTEN {}").format(psycopg.sql.Identifier(channel(self._url)))
+                    sql.SQL("LISTEN {}").format(sql.Identifier(channel(self._url)))
                 )
                 return {"ready"}
             return {note.payload for note in self._raw.notifies(timeout=timeout_s, stop_after=1)}

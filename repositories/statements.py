@@ -6,12 +6,13 @@ by key take `ids` and `paths` side by side. Nothing here knows a rule; the order
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from sqlalchemy import (
     ARRAY,
     BigInteger,
+    ColumnClause,
     Executable,
     Float,
     Integer,
@@ -60,8 +61,8 @@ _NOT_TERMINAL: Final = "tasks.state NOT IN ({})".format(
 _ALIVE: Final = text(f"engines.state = '{EngineState.ALIVE}'")
 
 
-def _columns(table: Table, names: Sequence[str]) -> list[Any]:
-    return [table.c[name] for name in names]
+def _named(names: Iterable[str]) -> list[ColumnClause[Any]]:
+    return [column(name) for name in names]
 
 
 class Bulk:
@@ -111,7 +112,7 @@ class Bulk:
             cast(bindparam(name, type_=Text()), ARRAY(array_type(self.table, name))) for name in self.columns
         ]
         return (
-            func.unnest(*arrays).table_valued(*[column(n) for n in self.columns], name="u").render_derived()
+            func.unnest(*arrays).table_valued(*_named(self.columns), name="u").render_derived()
         )
 
 
@@ -178,7 +179,7 @@ def _texts(name: str) -> Any:
 
 def _rows_of(**arrays: Any) -> Any:
     names = list(arrays)
-    return func.unnest(*arrays.values()).table_valued(*[column(n) for n in names], name="k").render_derived()
+    return func.unnest(*arrays.values()).table_valued(*_named(names), name="k").render_derived()
 
 
 def _peek(*, limit: str) -> Any:
