@@ -21,8 +21,8 @@ Json = Any
 class TaskError:
     """One failed attempt, ready to be stored.
 
-    `code` is `<domain>.<Class>` of the raised exception or an engine code (DSL rule 25); `codes` are all codes a
-    pattern may match: the class itself and its bases within the domain.
+    `code` is `<domain>.<Class>` of the raised exception or an engine code (DSL rule 25); `codes` are all
+    codes a pattern may match: the class itself and its bases within the domain.
     """
 
     code: str
@@ -56,8 +56,8 @@ class ContextPort(Protocol):
 class TaskContext:
     """What one attempt knows about itself, and what it may ask.
 
-    Safe to use from the executor's thread or coroutine. `cancelled` turns true when the attempt should stop: the
-    instance was cancelled, the attempt timed out, or the engine lost its lease.
+    Safe to use from the executor's thread or coroutine. `cancelled` turns true when the attempt should stop:
+    the instance was cancelled, the attempt timed out, or the engine lost its lease.
     """
 
     __slots__ = (
@@ -113,8 +113,12 @@ class TaskContext:
         """True when the attempt should stop; its result will not be used."""
         return self._cancel.is_set()
 
+    def request_cancel(self) -> None:
+        """Turn `cancelled` true, for ever. Called by whoever ends the attempt; an executor only reads it."""
+        self._cancel.set()
+
     def wait_cancelled(self, timeout_s: float) -> bool:
-        """Block for at most `timeout_s` seconds or until cancelled; True when cancelled. For synchronous executors."""
+        """Block for `timeout_s` seconds or until cancelled; True when cancelled. For synchronous executors."""
         return self._cancel.wait(timeout_s)
 
     def log(self, message: str, level: str = "info") -> None:

@@ -1,0 +1,75 @@
+"""The context an attempt gets; `context` and `Notes` serve the other tests of executors."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pytest
+
+from strataflow.executors.base import TaskContext
+
+
+class Notes:
+    """A port that keeps what the executor told."""
+
+    def __init__(self) -> None:
+        self.lines: list[tuple[str, str]] = []
+        self.progressed: list[tuple[float, str | None]] = []
+        self.saved: Any = None
+
+    def log(self, level: str, message: str) -> None:
+        self.lines.append((level, message))
+
+    def progress(self, fraction: float, message: str | None) -> None:
+        self.progressed.append((fraction, message))
+
+    def save_checkpoint(self, value: Any) -> None:
+        self.saved = value
+
+    def load_checkpoint(self) -> Any:
+        return self.saved
+
+
+def context(attempt: int = 1, *, path: str = "step", port: Notes | None = None) -> TaskContext:
+    """Make the context of one attempt."""
+    return TaskContext(
+        instance_id="0190-i",
+        path=path,
+        attempt=attempt,
+        executor="test.run",
+        engine_id="e",
+        definition_name="d",
+        definition_version=1,
+        instance_key=None,
+        deadline_s=None,
+        port=port or Notes(),
+        cancel=threading.Event(),
+    )
+
+
+def test_idempotency_key_is_the_same_for_every_attempt() -> None:
+    assert context(1).idempotency_key == context(7).idempotency_key == "0190-i/step"
+
+
+def test_a_cancelled_context_stays_cancelled_and_wakes_who_waits() -> None:
+    ctx = context()
+    assert not ctx.cancelled
+    assert not ctx.wait_cancelled(0)
+    ctx.request_cancel()
+    assert ctx.cancelled
+    assert ctx.wait_cancelled(60)
+
+
+@pytest.mark.parametrize(("given", "kept"), [(-1, 0.0), (0.25, 0.25), (3, 1.0)])
+def test_progress_is_clamped(given: float, kept: float) -> None:
+    notes = Notes()
+    context(port=notes).progress(given, "half")
+    assert notes.progressed == [(kept, "half")]
+
+
+def test_a_checkpoint_is_read_back() -> None:
+    ctx = context()
+    assert ctx.load_checkpoint() is None
+    ctx.save_checkpoint({"row": 3})
+    assert ctx.load_checkpoint() == {"row": 3}
