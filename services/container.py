@@ -1,0 +1,116 @@
+"""The composition root: puts database, registry, engine and services together from a few options.
+
+Two ways in: `reading` opens the database alone (lists, status, history: no thread is started, nothing is written), and
+`running` starts an engine (a client that only writes, or one that executes). What is slow to import is imported here,
+when it is used, so that a command line that only prints its help stays quick.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from ..engine.workflow_engine import WorkflowEngine
+    from ..executors.registry import ExecutorRegistry
+    from .execution_service import ExecutionService
+    from .workflow_service import WorkflowService
+
+__all__ = ["DEFAULT_URL", "Options", "Services", "make_registry", "reading", "running"]
+
+#: The file in the current folder that is used when nobody names a database.
+DEFAULT_URL: Final = "sqlite:///strataflow.db"
+
+
+@dataclass(slots=True, frozen=True, kw_only=True)
+class Options:
+    """What a process is told about itself."""
+
+    url: str = DEFAULT_URL
+    #: Modules or `.py` files with executor domains.
+    imports: tuple[str, ...] = ()
+    #: Claim and execute tasks; False makes a client.
+    executes: bool = False
+    #: May definitions call `shell` and `python.call`?
+    allow_local_code: bool = True
+    #: Executor attempts at a time.
+    slots: int = 100
+    #: Queues to serve; empty = all.
+    queues: tuple[str, ...] = ()
+    #: How long running tasks may go on after a stop, in seconds.
+    grace_s: float = 10.0
+
+
+@dataclass(slots=True, frozen=True)
+class Services:
+    """The use cases on one database."""
+
+    workflows: WorkflowService
+    executions: ExecutionService
+    registry: ExecutorRegistry
+    #: None when only the database was opened.
+    engine: WorkflowEngine | None = None
+
+
+def make_registry(options: Options) -> ExecutorRegistry:
+    """Built-in domains, installed plugins, then the modules named. Raises RegistryError for a module that is broken."""
+    from ..executors.builtin import default_registry
+
+    registry = default_registry(allow_local_code=options.allow_local_code)
+    for module in options.imports:
+        registry.import_module(module)
+    return registry
+
+
+@contextmanager
+def reading(options: Options) -> Iterator[Services]:
+    """The database alone. Raises NotFound without a SQLite file, SchemaError, DatabaseUnavailable."""
+    from ..engine.catalog import Catalog
+    from ..engine.errors import NotFound
+    from ..engine.plans import PlanCache
+    from ..engine.translate import engine_errors
+    from ..repositories.database import Database
+    from ..repositories.migrate import require_current
+    from ..repositories.url import DatabaseUrl
+    from .execution_service import ExecutionService
+    from .workflow_service import WorkflowService
+
+    with engine_errors():
+        url = DatabaseUrl.parse(options.url)
+        if url.path is not None and not url.path.exists():
+            raise NotFound(
+                f"there is no database {url.label}.",
+                hint="`strataflow run FILE` makes one here; name another one with --db URL.",
+            )
+        require_current(url)
+        registry = make_registry(options)
+        database = Database(url)
+        try:
+            catalog = Catalog(database, registry, PlanCache(), executes=False)
+            executions = ExecutionService(database, catalog)
+            yield Services(WorkflowService(database, catalog), executions, registry)
+        finally:
+            database.close()
+
+
+@contextmanager
+def running(options: Options) -> Iterator[Services]:
+    """An engine, started; it is stopped when the block ends. Raises SchemaError, DatabaseUnavailable."""
+    from ..engine.config import EngineConfig
+    from ..engine.workflow_engine import WorkflowEngine
+    from .execution_service import ExecutionService
+    from .workflow_service import WorkflowService
+
+    config = EngineConfig(
+        executes=options.executes,
+        slots=options.slots,
+        queues=options.queues or None,
+        grace_s=options.grace_s,
+    )
+    registry = make_registry(options)
+    with WorkflowEngine(options.url, registry=registry, config=config) as engine:
+        catalog = engine.parts.catalog
+        executions = ExecutionService(engine.database, catalog, engine)
+        yield Services(WorkflowService(engine.database, catalog), executions, registry, engine)

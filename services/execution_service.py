@@ -1,0 +1,136 @@
+"""Use cases around instances: start, wait, cancel, and everything one may ask about them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from ..engine.catalog import Catalog, DefinitionSource, Registered
+from ..engine.errors import EngineStopped, NotFound
+from ..engine.outputs import OutputReader
+from ..engine.status import WorkflowStatus, status_of
+from ..engine.translate import engine_errors
+from ..engine.workflow_engine import WorkflowEngine
+from ..repositories import views
+from ..repositories.database import Database
+from ..repositories.readmodels import HistoryRow, InstanceSummary, LogEntry, PrefixAmbiguous, PrefixUnknown
+from ..repositories.records import InstanceState, TaskRow, TaskState
+from .task_view import TaskView, TaskViews
+
+__all__ = ["ExecutionService"]
+
+_PAGE: Final = 500
+
+
+class ExecutionService:
+    """Instances of one database. Without an engine it only reads."""
+
+    def __init__(self, database: Database, catalog: Catalog, engine: WorkflowEngine | None = None) -> None:
+        self._database = database
+        self._catalog = catalog
+        self._engine = engine
+        self._outputs = OutputReader(database)
+
+    # --- changing
+
+    def start(
+        self, definition: DefinitionSource | Registered, inputs: Any = None, *, key: str | None = None
+    ) -> str:
+        """Start an instance and return its id; durable then. Raises DefinitionError, InputError, NotFound."""
+        return self._running.start_now(definition, inputs, key=key)
+
+    def wait(self, instance_id: str, timeout_s: float | None = None) -> bool:
+        """Block until the instance has ended, in whatever process; False after the timeout."""
+        return self._running.parts.waiters.wait(instance_id, timeout_s)
+
+    def cancel(self, instance_id: str, reason: str = "cancelled by its user") -> None:
+        """Ask an instance to stop; durable when this returns. Raises NotFound, IllegalTransition."""
+        import asyncio
+
+        asyncio.run(self._running.cancel_workflow(instance_id, reason))
+
+    @property
+    def _running(self) -> WorkflowEngine:
+        if self._engine is None:
+            raise EngineStopped("this service was opened for reading only.")
+        return self._engine
+
+    # --- asking
+
+    def resolve(self, prefix: str) -> str:
+        """The id of the one instance whose id begins like this. Raises NotFound."""
+        try:
+            with engine_errors(), self._database.read() as connection:
+                return views.find_instance(connection, prefix).id
+        except PrefixUnknown as exc:
+            raise NotFound(f"{exc}.", hint="`strataflow list` shows what there is.") from exc
+        except PrefixAmbiguous as exc:
+            raise NotFound(f"{exc}.", hint="Write more of the id.") from exc
+
+    def status(self, instance_id: str) -> WorkflowStatus:
+        """One instance with its inputs and its result. Raises NotFound."""
+        with engine_errors():
+            with self._database.read() as connection:
+                view = views.instance(connection, instance_id)
+                root = views.task(connection, instance_id, "") if view is not None else None
+            if view is None:
+                raise NotFound(
+                    f"there is no instance {instance_id}.", hint="`strataflow list` shows what there is."
+                )
+            plan = self._catalog.plan(view.definition_id)
+            with self._database.read() as connection:
+                return status_of(connection, self._outputs, view, plan, root)
+
+    def instances(
+        self, *, state: InstanceState | None = None, name: str | None = None, limit: int | None = None
+    ) -> Iterator[InstanceSummary]:
+        """Instances, newest first, at most `limit`."""
+        before: tuple[int, str] | None = None
+        left = limit
+        while left is None or left > 0:
+            size = _PAGE if left is None else min(_PAGE, left)
+            with engine_errors(), self._database.read() as connection:
+                page = views.instances(connection, state=state, name=name, limit=size, before=before)
+            yield from page
+            if len(page) < size:
+                return
+            before = page[-1].cursor
+            left = None if left is None else left - len(page)
+
+    def tasks(self, instance_id: str, *, state: TaskState | None = None) -> Iterator[TaskView]:
+        """The instance's nodes and map items in path order, each with what it got and what it gave."""
+        with engine_errors():
+            yield from TaskViews(self._database, self._catalog).of(instance_id, state=state)
+
+    def history(self, instance_id: str) -> Iterator[HistoryRow]:
+        """Every transition, oldest first."""
+        after = 0
+        while True:
+            with engine_errors(), self._database.read() as connection:
+                page = views.history(connection, instance_id, _PAGE, after)
+            yield from page
+            if len(page) < _PAGE:
+                return
+            after = page[-1].seq
+
+    def logs(
+        self, instance_id: str, *, path: str | None = None, level: str | None = None, after: int = 0
+    ) -> Iterator[LogEntry]:
+        """Log lines, oldest first, from behind number `after` on."""
+        while True:
+            with engine_errors(), self._database.read() as connection:
+                page = views.logs(connection, instance_id, path=path, level=level, after=after, limit=_PAGE)
+            yield from page
+            if len(page) < _PAGE:
+                return
+            after = page[-1].seq
+
+    def pending_tasks(self, limit: int = 100) -> list[TaskRow]:
+        """Ready tasks of all instances in the order in which they would be claimed."""
+        with engine_errors(), self._database.read() as connection:
+            return views.ready_tasks(connection, limit)
+
+    def unfinished(self) -> int:
+        """How many instances have not ended."""
+        with engine_errors(), self._database.read() as connection:
+            return views.unfinished_count(connection)
