@@ -22,6 +22,7 @@ from .events import (
     TaskEnded,
     TimerDue,
 )
+from .lifecycle import answered, unpark
 from .outcomes import (
     Cancelled,
     Entered,
@@ -39,12 +40,7 @@ from .ripple import Ripple
 from .rows import error_text, parent_path
 from .states import TaskEvent
 
-__all__ = ["answered", "claim", "executor_missing", "lease_expired", "note", "task_ended", "timer_due"]
-
-
-def answered(draft: Draft, status: str = "accepted") -> Applied:
-    """What an event came to."""
-    return Applied(status, draft.instance.id)
+__all__ = ["claim", "executor_missing", "lease_expired", "note", "task_ended", "timer_due"]
 
 
 def _held(draft: Draft, path: str, attempt: int, engine: str) -> TaskRow | None:
@@ -171,6 +167,9 @@ def claim(draft: Draft, event: Claim) -> Applied:
     row = draft.row(event.path) if draft.has_instance else None
     if row is None or row.state is not TaskState.QUEUED:
         return Applied("ignored", event.instance_id)
+    if draft.instance.state is InstanceState.PAUSED:
+        draft.move(row, TaskEvent.HOLD, "paused")  # out of the ready index: each row is met once
+        return answered(draft, "ignored")
     if draft.instance.state not in {InstanceState.PENDING, InstanceState.RUNNING}:
         return answered(draft, "ignored")
     ripple = Ripple(draft)
@@ -187,8 +186,10 @@ def timer_due(draft: Draft, event: TimerDue) -> Applied:
     if row is None or row.wake_at is None or row.wake_at > draft.now:
         return Applied("ignored", event.instance_id)
     ripple = Ripple(draft)
-    if row.closed and row.cursor is not None:
+    if row.cursor is not None and row.closed:
         ripple.sweep(row)
+    elif row.cursor is not None:
+        unpark(ripple, row)
     elif row.state is TaskState.RETRYING:
         ripple.ready(row, "backoff over")
     elif row.state is TaskState.PENDING:

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from typing import assert_never
 
 from ..repositories.batch import Changes
-from ..repositories.records import TERMINAL_INSTANCE_STATES, InstanceRow, InstanceState, TaskRow, TaskState
-from .attempts import answered, claim, executor_missing, lease_expired, note, task_ended, timer_due
+from ..repositories.records import InstanceRow, TaskRow, TaskState
+from .attempts import claim, executor_missing, lease_expired, note, task_ended, timer_due
 from .draft import Draft, NeedRows, Snapshot, Terms
-from .errors import EngineError, IllegalTransition, NotFound
+from .errors import EngineError
 from .events import (
     Applied,
     CancelInstance,
@@ -24,14 +24,16 @@ from .events import (
     ExecutorMissing,
     LeaseExpired,
     Note,
+    PauseInstance,
+    ResumeInstance,
+    RollbackInstance,
     StartInstance,
     TaskEnded,
     TimerDue,
 )
+from .lifecycle import cancel, pause, resume, rollback, start
 from .plan import Plan, address_of
-from .ripple import Ripple
-from .rows import new_task, parent_path
-from .states import InstanceEvent, TaskEvent
+from .rows import parent_path
 
 __all__ = ["Decision", "Need", "decide", "first_keys"]
 
@@ -108,7 +110,7 @@ def first_keys(plan: Plan | None, event: Event) -> list[str]:
     """Paths that the event certainly or probably touches, known without reading anything: one round trip less."""
     if isinstance(event, StartInstance):
         return []
-    if isinstance(event, CancelInstance):
+    if isinstance(event, CancelInstance | PauseInstance | ResumeInstance | RollbackInstance):
         return [""]
     path = event.path
     keys = [path]
@@ -133,7 +135,7 @@ def first_keys(plan: Plan | None, event: Event) -> list[str]:
 def _apply(draft: Draft, event: Event) -> Applied:
     match event:
         case StartInstance():
-            return _start(draft, event)
+            return start(draft, event)
         case TaskEnded():
             return task_ended(draft, event)
         case Claim():
@@ -147,63 +149,12 @@ def _apply(draft: Draft, event: Event) -> Applied:
         case ExecutorMissing():
             return executor_missing(draft, event)
         case CancelInstance():
-            return _cancel(draft, event)
+            return cancel(draft, event)
+        case PauseInstance():
+            return pause(draft, event)
+        case ResumeInstance():
+            return resume(draft, event)
+        case RollbackInstance():
+            return rollback(draft, event)
         case _:
             assert_never(event)
-
-
-# --- instance
-
-
-def _start(draft: Draft, event: StartInstance) -> Applied:
-    if draft.has_instance:
-        return answered(draft, "existing")
-    plan = draft.plan
-    row = InstanceRow(
-        id=event.instance_id,
-        definition_id=event.definition_id,
-        name=plan.name,
-        version=plan.version,
-        state=InstanceState.PENDING,
-        key=event.key,
-        gen=0,
-        sweeps=0,
-        inputs=None,
-        inputs_ref=None,
-        reason=None,
-        created_at=draft.now,
-        started_at=None,
-        ended_at=None,
-    )
-    draft.begin(row, "started")
-    row.inputs, row.inputs_ref = draft.store(event.inputs)
-    ripple = Ripple(draft)
-    root = new_task(row.id, "", None, gen=0)
-    root.started_at = draft.now
-    ripple.enter(draft.born(root, TaskEvent.ENTER, "started", scope_row=True))
-    ripple.run()
-    return answered(draft)
-
-
-def _cancel(draft: Draft, event: CancelInstance) -> Applied:
-    if not draft.has_instance:
-        raise NotFound(f"there is no instance {event.instance_id}.")
-    if draft.instance.state in {InstanceState.CANCELLING, InstanceState.CANCELLED}:
-        return answered(draft, "ignored")
-    if draft.instance.state in TERMINAL_INSTANCE_STATES:
-        raise IllegalTransition("instance", draft.instance.state, InstanceEvent.CANCEL, id=event.instance_id)
-    draft.move_instance(InstanceEvent.CANCEL, event.reason)
-    draft.instance.reason = event.reason
-    ripple = Ripple(draft)
-    root = draft.edit("", counters=True)
-    if root.closed and root.cursor:
-        draft.instance.sweeps -= 1  # the sweep of the failure is taken over by this one
-        root.cursor = None
-    root.closed = "cancelled"
-    if root.state is TaskState.RUNNING:
-        draft.stopped.append(("", root.attempt))
-    elif root.open == 0:
-        ripple.ended(draft.move(root, TaskEvent.CANCEL, event.reason))
-    ripple.sweep(root)
-    ripple.run()
-    return answered(draft)

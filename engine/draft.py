@@ -116,12 +116,25 @@ class Draft:
         found = self._rows.get(path)
         if found is not None:
             return found
+        found = self._stored(path)
+        if found is not None and self.instance.gen and self._is_stale(found):
+            return None
+        return found
+
+    def _stored(self, path: str) -> TaskRow | None:
         try:
             return self._snapshot.tasks[path]
         except KeyError:
             if self._instance_is_new:
                 return None
             raise NeedRows((path,)) from None
+
+    def _is_stale(self, row: TaskRow) -> bool:
+        """A row older than its scope was made before the scope was taken back: it counts as absent."""
+        if row.scope is None:
+            return False
+        scope = self.row(row.scope)
+        return scope is None or row.gen < scope.gen
 
     def known(self, path: str) -> TaskRow:
         """The row, which must exist."""
@@ -165,8 +178,13 @@ class Draft:
 
     def born(self, row: TaskRow, event: TaskEvent, reason: str, *, scope_row: bool = False) -> TaskRow:
         """Insert a row with its first transition; `row.state` is set here."""
+        old = self._stored(row.path) if self.instance.gen else None
+        if old is not None:  # made anew in a higher generation: its attempts go on counting
+            row.attempt = old.attempt
+            self._counted.add(row.path)
+        else:
+            self._new.add(row.path)
         self._rows[row.path] = row
-        self._new.add(row.path)
         if scope_row:
             self._counted.add(row.path)
         self._shift(row, None, event, reason)
@@ -194,7 +212,7 @@ class Draft:
         new = next_instance_state(old, event, label=instance.id)
         instance.state = new
         if new is InstanceState.RUNNING:
-            instance.started_at = self.now
+            instance.started_at = instance.started_at or self.now
         instance.ended_at = self.now if new in TERMINAL_INSTANCE_STATES else None
         self._journal(None, 0, old, new, reason)
 

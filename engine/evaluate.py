@@ -16,7 +16,7 @@ from .bindings import Bindings, bind, chain_of, templates_of
 from .durations import parse_duration
 from .errors import ExpressionError, PayloadError
 from .outcomes import Entered, Expanded, Failed, Outcome, Payload, Skipped, Succeeded, Suspended
-from .payload import encode, split
+from .payload import decode, encode, split
 from .plan import PlanNode, address_of
 from .rows import ITEMS_PER_PAGE
 from .transaction import ClaimedTask
@@ -118,7 +118,8 @@ def _evaluate_node(node: PlanNode, roots: dict[str, Any]) -> Outcome | Ready:
         return Skipped("when is false")
     match node.kind:
         case "run":
-            return Ready(node.with_.render(roots) if node.with_ is not None else None, roots)
+            # A copy of its own: rendered values share parts with the cache, and user code may change what it gets.
+            return Ready(decode(encode(node.with_.render(roots))) if node.with_ is not None else None, roots)
         case "set":
             return _set(node, roots)
         case "wait":

@@ -19,6 +19,9 @@ __all__ = [
     "LeaseExpired",
     "LogLineNote",
     "Note",
+    "PauseInstance",
+    "ResumeInstance",
+    "RollbackInstance",
     "StartInstance",
     "TaskEnded",
     "TimerDue",
@@ -113,7 +116,46 @@ class CancelInstance:
     reason: str
 
 
-Event = StartInstance | TaskEnded | Note | Claim | TimerDue | LeaseExpired | ExecutorMissing | CancelInstance
+@dataclass(slots=True, frozen=True)
+class PauseInstance:
+    """Somebody wants the instance to take nothing new; what runs goes on."""
+
+    instance_id: str
+    reason: str
+
+
+@dataclass(slots=True, frozen=True)
+class ResumeInstance:
+    """Somebody wants a paused instance to go on."""
+
+    instance_id: str
+    reason: str
+
+
+@dataclass(slots=True, frozen=True)
+class RollbackInstance:
+    """Take an ended instance back: `targets` (nodes of the definition's outermost scope) and everything that follows
+    from them is decided again. Without targets, whatever failed or was cancelled is.
+    """
+
+    instance_id: str
+    reason: str
+    targets: tuple[str, ...] = ()
+
+
+Event = (
+    StartInstance
+    | TaskEnded
+    | Note
+    | Claim
+    | TimerDue
+    | LeaseExpired
+    | ExecutorMissing
+    | CancelInstance
+    | PauseInstance
+    | ResumeInstance
+    | RollbackInstance
+)
 
 
 @dataclass(slots=True, frozen=True)

@@ -36,6 +36,13 @@ def iso(at: int | None) -> str | None:
     )
 
 
+def _counts(row: TaskRow, scope: TaskRow) -> bool:
+    """Does a child row's output belong to its scope's value? Not what ended after the verdict, nor what an earlier
+    generation left.
+    """
+    return row.state is TaskState.COMPLETED and row.closed != "late" and row.gen >= scope.gen
+
+
 class _Budget:
     """Bytes that one assembled value may still take."""
 
@@ -86,7 +93,7 @@ class OutputReader:
             found = read_tasks(connection, [(row.instance_id, path) for path in paths])
             for path in paths:
                 item = found.get((row.instance_id, path))
-                counts = item is not None and item.state is TaskState.COMPLETED and item.closed != "late"
+                counts = item is not None and _counts(item, row)
                 yield self._value(connection, plan, item, budget) if item is not None and counts else None
 
     def _leaves(self, connection: Any, plan: Plan, row: TaskRow, budget: _Budget) -> dict[str, Any]:
@@ -97,7 +104,7 @@ class OutputReader:
         values: dict[str, Any] = {}
         for name, key in zip(scope.leaves, keys, strict=True):
             leaf = found.get(key)
-            done = leaf is not None and leaf.state is TaskState.COMPLETED
+            done = leaf is not None and _counts(leaf, row)
             values[name] = self._value(connection, plan, leaf, budget) if leaf is not None and done else None
         return values
 

@@ -116,24 +116,28 @@ class Ripple:
         """Tell node `name` that its dependency `by` ended in `state` (DSL rule 8)."""
         node = scope_plan.nodes[name]
         path = f"{scope.path}.{name}" if scope.path else name
-        row = self.draft.row(path) if len(node.deps) > 1 else None
+        row = self.draft.row(path) if len(node.deps) > 1 or self.draft.instance.gen else None
         if row is not None and (row.state is not TaskState.PENDING or row.remaining == 0):
             return  # decided already, or about to be skipped by the rest of a long cascade
         if not _holds(node, by, state):
-            self._skip(scope, node, path, row, f"{by} is {state}")
+            self.skip(scope, node, path, row, f"{by} is {state}")
             return
         remaining = (len(node.deps) if row is None else row.remaining) - 1
         if remaining == 0:
             self.activate(scope, node, path, row)
         elif row is None:
-            fresh = self._fresh(scope, node, path)
-            fresh.remaining = remaining
-            self.count_open(scope.path)
-            self.draft.born(fresh, TaskEvent.AWAIT, f"{by} is {state}")
+            self.wait_for(scope, node, path, remaining, f"{by} is {state}")
         else:
             self.draft.edit(path).remaining = remaining
 
-    def _skip(self, scope: TaskRow, node: PlanNode, path: str, row: TaskRow | None, reason: str) -> None:
+    def wait_for(self, scope: TaskRow, node: PlanNode, path: str, remaining: int, reason: str) -> None:
+        """Make the row of a node that still waits for `remaining` dependencies."""
+        fresh = self._fresh(scope, node, path)
+        fresh.remaining = remaining
+        self.count_open(scope.path)
+        self.draft.born(fresh, TaskEvent.AWAIT, reason)
+
+    def skip(self, scope: TaskRow, node: PlanNode, path: str, row: TaskRow | None, reason: str) -> None:
         """Skip a node that can no longer run. A long cascade is cut: the rest goes on in the next transaction."""
         if row is None and self._skipped >= SWEEP_LIMIT:
             fresh = self._fresh(scope, node, path)
@@ -165,7 +169,9 @@ class Ripple:
         if not is_new:
             row = self.draft.edit(row.path)
         row.remaining = 0
-        if self._may_claim(row):
+        if self.draft.instance.state is InstanceState.PAUSED:
+            self._apply(row, TaskEvent.HOLD, "paused", is_new=is_new, scope_row=self._is_scope(row))
+        elif self._may_claim(row):
             self.claim(row, reason, is_new=is_new)
         else:
             self._apply(row, TaskEvent.READY, reason, is_new=is_new, scope_row=self._is_scope(row))

@@ -15,12 +15,22 @@ from ..repositories import views
 from ..repositories.database import Database
 from ..repositories.readmodels import HistoryRow
 from .errors import EngineError
-from .events import Applied, CancelInstance, Event, TaskEnded
+from .events import (
+    Applied,
+    CancelInstance,
+    Event,
+    PauseInstance,
+    ResumeInstance,
+    RollbackInstance,
+    TaskEnded,
+)
 from .outcomes import Outcome
 from .transaction import Pending
 from .writer import Writer
 
-__all__ = ["StateManager"]
+__all__ = ["InstanceWish", "StateManager"]
+
+InstanceWish = CancelInstance | PauseInstance | ResumeInstance | RollbackInstance
 
 
 class StateManager:
@@ -44,11 +54,18 @@ class StateManager:
         """`apply` for synchronous callers."""
         return self.submit(event).result(timeout_s)
 
-    async def update_workflow_state(self, instance_id: str, event: CancelInstance) -> Applied:
+    async def update_workflow_state(self, instance_id: str, event: InstanceWish) -> Applied:
         """Change an instance's state by an event. Raises IllegalTransition when its state does not allow it."""
         if event.instance_id != instance_id:
             raise EngineError(f"the event is for instance {event.instance_id}, not {instance_id}.")
         return await self.apply(event)
+
+    async def rollback_state(self, instance_id: str, *targets: str, reason: str = "rolled back") -> Applied:
+        """Take an ended instance back to before its nodes `targets`; without targets, try again what failed.
+
+        Raises NotFound, Conflict (and says why), IllegalTransition while the instance has not ended.
+        """
+        return await self.update_workflow_state(instance_id, RollbackInstance(instance_id, reason, targets))
 
     async def update_task_state(
         self, instance_id: str, path: str, outcome: Outcome, *, attempt: int, engine: str

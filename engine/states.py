@@ -1,7 +1,7 @@
 """The state machine as data: two tables `(state, event) → state`, one for tasks and one for instances.
 
 Everything that may happen to a state stands here; `None` is the state of a row that does not exist yet. Terminal
-states hold an empty row, so that nothing is implied by absence. An event that a state does not list raises
+states hold only what opens a new generation, so that nothing is implied by absence. An event that a state does not list raises
 `IllegalTransition` and writes nothing. `docs/state-machine.md` is generated from these tables.
 """
 
@@ -11,7 +11,12 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Final, TypeVar
 
-from ..repositories.records import InstanceState, TaskState
+from ..repositories.records import (
+    TERMINAL_INSTANCE_STATES,
+    TERMINAL_TASK_STATES,
+    InstanceState,
+    TaskState,
+)
 from .errors import IllegalTransition
 
 __all__ = [
@@ -40,6 +45,8 @@ class TaskEvent(StrEnum):
     CANCEL = "cancel"
     RELEASE = "release"
     LOSE = "lose"
+    HOLD = "hold"
+    REOPEN = "reopen"
 
 
 class InstanceEvent(StrEnum):
@@ -51,6 +58,9 @@ class InstanceEvent(StrEnum):
     COMPLETE = "complete"
     FAIL = "fail"
     STOP = "stop"
+    PAUSE = "pause"
+    RESUME = "resume"
+    ROLLBACK = "rollback"
 
 
 TASK_EVENT_MEANING: Final[Mapping[TaskEvent, str]] = {
@@ -66,6 +76,8 @@ TASK_EVENT_MEANING: Final[Mapping[TaskEvent, str]] = {
     TaskEvent.CANCEL: "its scope closed, or the instance was cancelled",
     TaskEvent.RELEASE: "its engine gave it back unharmed",
     TaskEvent.LOSE: "its engine died; the attempt counts against the crash budget",
+    TaskEvent.HOLD: "would be ready, but its instance is paused",
+    TaskEvent.REOPEN: "the instance went back to an earlier point: the task will be decided again",
 }
 INSTANCE_EVENT_MEANING: Final[Mapping[InstanceEvent, str]] = {
     InstanceEvent.START: "accepted and durable",
@@ -74,6 +86,9 @@ INSTANCE_EVENT_MEANING: Final[Mapping[InstanceEvent, str]] = {
     InstanceEvent.COMPLETE: "its root scope completed",
     InstanceEvent.FAIL: "its root scope failed and nothing of it runs any more",
     InstanceEvent.STOP: "a cancelled instance has nothing left that runs",
+    InstanceEvent.PAUSE: "somebody paused it: running tasks end, nothing new is claimed",
+    InstanceEvent.RESUME: "somebody resumed it",
+    InstanceEvent.ROLLBACK: "it went back to an earlier point, or its failed tasks are tried again",
 }
 
 _T, _E = TaskState, TaskEvent
@@ -84,6 +99,7 @@ TASK_TRANSITIONS: Final[Mapping[TaskState | None, Mapping[TaskEvent, TaskState]]
         _E.CLAIM: _T.RUNNING,
         _E.ENTER: _T.WAITING,
         _E.SKIP: _T.SKIPPED,
+        _E.HOLD: _T.PAUSED,
     },
     _T.PENDING: {
         _E.READY: _T.QUEUED,
@@ -91,8 +107,14 @@ TASK_TRANSITIONS: Final[Mapping[TaskState | None, Mapping[TaskEvent, TaskState]]
         _E.ENTER: _T.WAITING,
         _E.SKIP: _T.SKIPPED,
         _E.CANCEL: _T.CANCELLED,
+        _E.HOLD: _T.PAUSED,
     },
-    _T.QUEUED: {_E.CLAIM: _T.RUNNING, _E.FAIL: _T.FAILED, _E.CANCEL: _T.CANCELLED},
+    _T.QUEUED: {
+        _E.CLAIM: _T.RUNNING,
+        _E.FAIL: _T.FAILED,
+        _E.CANCEL: _T.CANCELLED,
+        _E.HOLD: _T.PAUSED,
+    },
     _T.RUNNING: {
         _E.SUCCEED: _T.COMPLETED,
         _E.RETRY: _T.RETRYING,
@@ -110,14 +132,20 @@ TASK_TRANSITIONS: Final[Mapping[TaskState | None, Mapping[TaskEvent, TaskState]]
         _E.CANCEL: _T.CANCELLED,
         _E.READY: _T.QUEUED,
         _E.CLAIM: _T.RUNNING,
+        _E.HOLD: _T.PAUSED,
     },
-    _T.RETRYING: {_E.READY: _T.QUEUED, _E.CLAIM: _T.RUNNING, _E.CANCEL: _T.CANCELLED},
-    _T.PAUSED: {},
+    _T.RETRYING: {
+        _E.READY: _T.QUEUED,
+        _E.CLAIM: _T.RUNNING,
+        _E.CANCEL: _T.CANCELLED,
+        _E.HOLD: _T.PAUSED,
+    },
+    _T.PAUSED: {_E.READY: _T.QUEUED, _E.CLAIM: _T.RUNNING, _E.CANCEL: _T.CANCELLED},
     _T.BLOCKED: {},
-    _T.COMPLETED: {},
-    _T.FAILED: {},
-    _T.SKIPPED: {},
-    _T.CANCELLED: {},
+    _T.COMPLETED: {_E.REOPEN: _T.PENDING},
+    _T.FAILED: {_E.REOPEN: _T.PENDING},
+    _T.SKIPPED: {_E.REOPEN: _T.PENDING},
+    _T.CANCELLED: {_E.REOPEN: _T.PENDING},
     _T.EXPIRED: {},
 }
 
@@ -125,14 +153,24 @@ _I, _V = InstanceState, InstanceEvent
 INSTANCE_TRANSITIONS: Final[Mapping[InstanceState | None, Mapping[InstanceEvent, InstanceState]]] = {
     None: {_V.START: _I.PENDING},
     _I.QUEUED: {},
-    _I.PENDING: {_V.RUN: _I.RUNNING, _V.CANCEL: _I.CANCELLING},
-    _I.RUNNING: {_V.COMPLETE: _I.COMPLETED, _V.FAIL: _I.FAILED, _V.CANCEL: _I.CANCELLING},
-    _I.PAUSED: {},
+    _I.PENDING: {_V.RUN: _I.RUNNING, _V.CANCEL: _I.CANCELLING, _V.PAUSE: _I.PAUSED},
+    _I.RUNNING: {
+        _V.COMPLETE: _I.COMPLETED,
+        _V.FAIL: _I.FAILED,
+        _V.CANCEL: _I.CANCELLING,
+        _V.PAUSE: _I.PAUSED,
+    },
+    _I.PAUSED: {
+        _V.RESUME: _I.RUNNING,
+        _V.CANCEL: _I.CANCELLING,
+        _V.COMPLETE: _I.COMPLETED,
+        _V.FAIL: _I.FAILED,
+    },
     _I.CANCELLING: {_V.STOP: _I.CANCELLED},
     _I.COMPENSATING: {},
-    _I.COMPLETED: {},
-    _I.FAILED: {},
-    _I.CANCELLED: {},
+    _I.COMPLETED: {_V.ROLLBACK: _I.RUNNING},
+    _I.FAILED: {_V.ROLLBACK: _I.RUNNING},
+    _I.CANCELLED: {_V.ROLLBACK: _I.RUNNING},
     _I.EXPIRED: {},
 }
 
@@ -155,6 +193,7 @@ def next_instance_state(
     return found
 
 
+_ENDS: Final = frozenset[str]({*TERMINAL_TASK_STATES, *TERMINAL_INSTANCE_STATES})
 _S = TypeVar("_S", TaskState, InstanceState)
 _X = TypeVar("_X", TaskEvent, InstanceEvent)
 
@@ -177,9 +216,7 @@ def _section(title: str, table: Mapping[_S | None, Mapping[_X, _S]], meaning: Ma
     lines = [f"## {title}", "", "```mermaid", "stateDiagram-v2"]
     for state, row in table.items():
         lines += [f"    {state or '[*]'} --> {target}: {event}" for event, target in row.items()]
-    lines += [
-        f"    {state} --> [*]" for state, row in table.items() if state and not row and _reached(table, state)
-    ]
+    lines += [f"    {state} --> [*]" for state in table if state in _ENDS and _reached(table, state)]
     lines += ["```", "", "| from | event | to | meaning |", "|---|---|---|---|"]
     for state, row in table.items():
         lines += [f"| {state or '(absent)'} | {e} | {target} | {meaning[e]} |" for e, target in row.items()]

@@ -25,7 +25,7 @@ from .catalog import DefinitionSource, Registered
 from .config import EngineConfig
 from .errors import EngineError, EngineStopped, NotFound, WaitTimeout, WorkflowFailed
 from .evaluate import as_payload
-from .events import Applied, CancelInstance, StartInstance
+from .events import Applied, CancelInstance, PauseInstance, ResumeInstance, StartInstance
 from .inputs import prepare_inputs
 from .membership import new_id
 from .outputs import OutputReader
@@ -237,6 +237,16 @@ class WorkflowEngine:
         answer = await self.state_manager.update_workflow_state(instance_id, event)
         self.parts.waiters.poke()
         return answer
+
+    async def pause_workflow(self, instance_id: str, reason: str = "paused by its user") -> Applied:
+        """Take nothing new of an instance; what runs goes on to its end. Raises NotFound, IllegalTransition."""
+        event = PauseInstance(instance_id, reason)
+        return await self.state_manager.update_workflow_state(instance_id, event)
+
+    async def resume_workflow(self, instance_id: str, reason: str = "resumed by its user") -> Applied:
+        """Let a paused instance go on. Raises NotFound, IllegalTransition."""
+        event = ResumeInstance(instance_id, reason)
+        return await self.state_manager.update_workflow_state(instance_id, event)
 
     def get_pending_tasks(self, limit: int = 100) -> list[TaskRow]:
         """Ready tasks in the order in which they would be claimed."""

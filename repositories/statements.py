@@ -136,11 +136,11 @@ _SCOPE_NEW: Final = (
     "open total next width done failed skipped closed output output_ref error started_at ended_at"
 ).split()
 _LEAF_SET: Final = (
-    "state attempt failures crashes engine ready_at wake_at remaining closed "
+    "gen state attempt failures crashes engine ready_at wake_at remaining closed "
     "output output_ref error started_at ended_at"
 ).split()
 _SCOPE_SET: Final = (
-    "state attempt crashes engine ready_at wake_at remaining open total next width done failed skipped closed cursor "
+    "gen state attempt failures crashes engine ready_at wake_at remaining open total next width done failed skipped closed cursor "
     "output output_ref error started_at ended_at"
 ).split()
 _TASK_KEY: Final = ("instance_id", "path")
@@ -224,6 +224,8 @@ _PG_SETTINGS: Final = ", ".join(
         "enable_hashjoin": "off",
         "enable_mergejoin": "off",
         "enable_seqscan": "off",
+        # a bitmap has no order: the peek would fetch and sort every ready row to give the first few
+        "enable_bitmapscan": "off",
         "jit": "off",
         "lock_timeout": "1000",
         "statement_timeout": "10000",

@@ -91,16 +91,18 @@ def running_of(
 def _held(
     connection: Connection, which: ColumnElement[bool], limit: int, after: tuple[str, str] | None
 ) -> list[HeldTask]:
+    active = select(INSTANCES.c.id).where(ACTIVE)
     page = (
         select(TASKS.c.instance_id, TASKS.c.path, TASKS.c.attempt, TASKS.c.engine, TASKS.c.started_at)
-        .join_from(INSTANCES, TASKS, TASKS.c.instance_id == INSTANCES.c.id)
-        .where(ACTIVE, TASKS.c.state == TaskState.RUNNING, which)
-        .order_by(INSTANCES.c.id, TASKS.c.path)
+        .where(TASKS.c.state == TaskState.RUNNING, which)
+        .order_by(TASKS.c.instance_id, TASKS.c.path)
         .limit(page_size(limit))
     )
     if after is not None:
         # the first condition starts the walk over the instances, the second that within the first of them
-        page = page.where(INSTANCES.c.id >= after[0], beyond((TASKS.c.instance_id, TASKS.c.path), after))
+        active = active.where(INSTANCES.c.id >= after[0])
+        page = page.where(beyond((TASKS.c.instance_id, TASKS.c.path), after))
+    page = page.where(TASKS.c.instance_id.in_(active.scalar_subquery()))
     return [HeldTask(*row) for row in connection.execute(page)]
 
 
