@@ -45,12 +45,22 @@ READ_CONNECTIONS: Final = 4
 WRITE_CONNECTIONS: Final = 2
 #: A server or a firewall between may drop what is older.
 RECYCLE_S: Final = 1800
-_READ_SETTINGS: Final = {
+#: Reads go by key like the writer's statements, and are pinned like them: a planner without fresh statistics would
+#: read the whole task table for what an index gives in order.
+_PLAN: Final = {
+    "enable_seqscan": "off",
+    "enable_bitmapscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "enable_material": "off",
+    "jit": "off",
+}
+_READ_SETTINGS: Final = _PLAN | {
     "transaction_read_only": "on",
     "statement_timeout": "10000",
     "idle_in_transaction_session_timeout": "60000",
 }
-_WRITE_SETTINGS: Final = {
+_WRITE_SETTINGS: Final = _PLAN | {
     "lock_timeout": "1000",
     "statement_timeout": "10000",
     "idle_in_transaction_session_timeout": "10000",

@@ -12,8 +12,8 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, RowMapping, exists, func, select
 
-from .database import clock
 from .batch import task_of
+from .database import clock
 from .readmodels import (
     ACTIVE,
     EngineView,
