@@ -1,0 +1,136 @@
+-- blob_new
+INSERT INTO blobs (instance_id, key, body) SELECT anon_1.instance_id, anon_1.key, anon_1.body 
+FROM unnest(CAST(%(instance_id)s::VARCHAR AS UUID[]), CAST(%(key)s::VARCHAR AS TEXT[]), CAST(%(body)s::VARCHAR AS TEXT[])) AS anon_1(instance_id, key, body) ON CONFLICT DO NOTHING;
+
+-- checkpoint_set
+INSERT INTO checkpoints (instance_id, path, attempt, at, value) SELECT anon_1.instance_id, anon_1.path, anon_1.attempt, anon_1.at, anon_1.value 
+FROM unnest(CAST(%(instance_id)s::VARCHAR AS UUID[]), CAST(%(path)s::VARCHAR AS TEXT[]), CAST(%(attempt)s::VARCHAR AS INTEGER[]), CAST(%(at)s::VARCHAR AS BIGINT[]), CAST(%(value)s::VARCHAR AS TEXT[])) AS anon_1(instance_id, path, attempt, at, value) ON CONFLICT (instance_id, path) DO UPDATE SET attempt = excluded.attempt, at = excluded.at, value = excluded.value;
+
+-- clock
+SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint;
+
+-- definition_get
+SELECT definitions.id, definitions.name, definitions.version, definitions.hash, definitions.body, definitions.active, definitions.created_at 
+FROM definitions 
+WHERE definitions.id = %(id)s::UUID;
+
+-- due_lock
+WITH peek AS MATERIALIZED 
+(SELECT tasks.instance_id AS instance_id, tasks.path AS path 
+FROM tasks 
+WHERE tasks.wake_at IS NOT NULL AND tasks.wake_at <= (extract(epoch FROM clock_timestamp()) * 1000000)::bigint ORDER BY tasks.wake_at 
+ LIMIT %(peek)s)
+ SELECT instances.id, instances.definition_id, instances.name, instances.version, instances.state, instances.key, instances.gen, instances.sweeps, instances.inputs, instances.inputs_ref, instances.reason, instances.created_at, instances.started_at, instances.ended_at 
+FROM instances 
+WHERE instances.id IN (SELECT peek.instance_id 
+FROM peek) ORDER BY instances.id FOR NO KEY UPDATE SKIP LOCKED;
+
+-- due_read
+WITH peek AS MATERIALIZED 
+(SELECT tasks.instance_id AS instance_id, tasks.path AS path 
+FROM tasks 
+WHERE tasks.wake_at IS NOT NULL AND tasks.wake_at <= (extract(epoch FROM clock_timestamp()) * 1000000)::bigint ORDER BY tasks.wake_at 
+ LIMIT %(peek)s)
+ SELECT tasks.instance_id, tasks.path, tasks.scope, tasks.executor, tasks.gen, tasks.state, tasks.attempt, tasks.failures, tasks.crashes, tasks.engine, tasks.queue, tasks.priority, tasks.ready_at, tasks.wake_at, tasks.remaining, tasks.open, tasks.total, tasks.next, tasks.width, tasks.done, tasks.failed, tasks.skipped, tasks.closed, tasks.cursor, tasks.output, tasks.output_ref, tasks.error, tasks.started_at, tasks.ended_at 
+FROM peek JOIN tasks ON tasks.instance_id = peek.instance_id AND tasks.path = peek.path;
+
+-- fence
+UPDATE engines SET batch=%(n)s::BIGINT, lease_until=((extract(epoch FROM clock_timestamp()) * 1000000)::bigint + %(ttl)s) WHERE engines.id = %(me)s::UUID AND engines.state = 'alive' RETURNING engines.lease_until;
+
+-- instance_new
+INSERT INTO instances (id, definition_id, name, version, state, key, gen, inputs, inputs_ref, created_at, started_at, ended_at) SELECT anon_1.id, anon_1.definition_id, anon_1.name, anon_1.version, anon_1.state, anon_1.key, anon_1.gen, anon_1.inputs, anon_1.inputs_ref, anon_1.created_at, anon_1.started_at, anon_1.ended_at 
+FROM unnest(CAST(%(id)s::VARCHAR AS UUID[]), CAST(%(definition_id)s::VARCHAR AS UUID[]), CAST(%(name)s::VARCHAR AS TEXT[]), CAST(%(version)s::VARCHAR AS INTEGER[]), CAST(%(state)s::VARCHAR AS TEXT[]), CAST(%(key)s::VARCHAR AS TEXT[]), CAST(%(gen)s::VARCHAR AS INTEGER[]), CAST(%(inputs)s::VARCHAR AS TEXT[]), CAST(%(inputs_ref)s::VARCHAR AS TEXT[]), CAST(%(created_at)s::VARCHAR AS BIGINT[]), CAST(%(started_at)s::VARCHAR AS BIGINT[]), CAST(%(ended_at)s::VARCHAR AS BIGINT[])) AS anon_1(id, definition_id, name, version, state, key, gen, inputs, inputs_ref, created_at, started_at, ended_at);
+
+-- instance_set
+UPDATE instances SET state=anon_1.state, gen=anon_1.gen, sweeps=anon_1.sweeps, reason=anon_1.reason, started_at=anon_1.started_at, ended_at=anon_1.ended_at FROM unnest(CAST(%(id)s::VARCHAR AS UUID[]), CAST(%(state)s::VARCHAR AS TEXT[]), CAST(%(gen)s::VARCHAR AS INTEGER[]), CAST(%(sweeps)s::VARCHAR AS INTEGER[]), CAST(%(reason)s::VARCHAR AS TEXT[]), CAST(%(started_at)s::VARCHAR AS BIGINT[]), CAST(%(ended_at)s::VARCHAR AS BIGINT[])) AS anon_1(id, state, gen, sweeps, reason, started_at, ended_at) WHERE instances.id = anon_1.id;
+
+-- journal
+INSERT INTO journal (seq, instance_id, path, gen, attempt, from_state, to_state, reason, at, engine) SELECT nextval('journal_seq') AS next_value_1, anon_1.instance_id, anon_1.path, anon_1.gen, anon_1.attempt, anon_1.from_state, anon_1.to_state, anon_1.reason, anon_1.at, anon_1.engine 
+FROM unnest(CAST(%(instance_id)s::VARCHAR AS UUID[]), CAST(%(path)s::VARCHAR AS TEXT[]), CAST(%(gen)s::VARCHAR AS INTEGER[]), CAST(%(attempt)s::VARCHAR AS INTEGER[]), CAST(%(from_state)s::VARCHAR AS TEXT[]), CAST(%(to_state)s::VARCHAR AS TEXT[]), CAST(%(reason)s::VARCHAR AS TEXT[]), CAST(%(at)s::VARCHAR AS BIGINT[]), CAST(%(engine)s::VARCHAR AS UUID[])) AS anon_1(instance_id, path, gen, attempt, from_state, to_state, reason, at, engine);
+
+-- key_get
+SELECT keys.instance_id 
+FROM keys 
+WHERE keys.name = %(name)s::VARCHAR AND keys.key = %(key)s::VARCHAR;
+
+-- key_new
+INSERT INTO keys (name, key, instance_id) SELECT anon_1.name, anon_1.key, anon_1.instance_id 
+FROM unnest(CAST(%(name)s::VARCHAR AS TEXT[]), CAST(%(key)s::VARCHAR AS TEXT[]), CAST(%(instance_id)s::VARCHAR AS UUID[])) AS anon_1(name, key, instance_id) ON CONFLICT DO NOTHING;
+
+-- leaf_new
+INSERT INTO tasks (instance_id, path, scope, executor, gen, state, attempt, engine, queue, priority, ready_at, wake_at, remaining, started_at, ended_at) SELECT anon_1.instance_id, anon_1.path, anon_1.scope, anon_1.executor, anon_1.gen, anon_1.state, anon_1.attempt, anon_1.engine, anon_1.queue, anon_1.priority, anon_1.ready_at, anon_1.wake_at, anon_1.remaining, anon_1.started_at, anon_1.ended_at 
+FROM unnest(CAST(%(instance_id)s::VARCHAR AS UUID[]), CAST(%(path)s::VARCHAR AS TEXT[]), CAST(%(scope)s::VARCHAR AS TEXT[]), CAST(%(executor)s::VARCHAR AS TEXT[]), CAST(%(gen)s::VARCHAR AS INTEGER[]), CAST(%(state)s::VARCHAR AS TEXT[]), CAST(%(attempt)s::VARCHAR AS INTEGER[]), CAST(%(engine)s::VARCHAR AS UUID[]), CAST(%(queue)s::VARCHAR AS TEXT[]), CAST(%(priority)s::VARCHAR AS INTEGER[]), CAST(%(ready_at)s::VARCHAR AS BIGINT[]), CAST(%(wake_at)s::VARCHAR AS BIGINT[]), CAST(%(remaining)s::VARCHAR AS INTEGER[]), CAST(%(started_at)s::VARCHAR AS BIGINT[]), CAST(%(ended_at)s::VARCHAR AS BIGINT[])) AS anon_1(instance_id, path, scope, executor, gen, state, attempt, engine, queue, priority, ready_at, wake_at, remaining, started_at, ended_at);
+
+-- leaf_set
+UPDATE tasks SET gen=anon_1.gen, state=anon_1.state, attempt=anon_1.attempt, failures=anon_1.failures, crashes=anon_1.crashes, engine=anon_1.engine, ready_at=anon_1.ready_at, wake_at=anon_1.wake_at, remaining=anon_1.remaining, closed=anon_1.closed, output=anon_1.output, output_ref=anon_1.output_ref, error=anon_1.error, started_at=anon_1.started_at, ended_at=anon_1.ended_at FROM unnest(CAST(%(instance_id)s::VARCHAR AS UUID[]), CAST(%(path)s::VARCHAR AS TEXT[]), CAST(%(gen)s::VARCHAR AS INTEGER[]), CAST(%(state)s::VARCHAR AS TEXT[]), CAST(%(attempt)s::VARCHAR AS INTEGER[]), CAST(%(failures)s::VARCHAR AS INTEGER[]), CAST(%(crashes)s::VARCHAR AS INTEGER[]), CAST(%(engine)s::VARCHAR AS UUID[]), CAST(%(ready_at)s::VARCHAR AS BIGINT[]), CAST(%(wake_at)s::VARCHAR AS BIGINT[]), CAST(%(remaining)s::VARCHAR AS INTEGER[]), CAST(%(closed)s::VARCHAR AS TEXT[]), CAST(%(output)s::VARCHAR AS TEXT[]), CAST(%(output_ref)s::VARCHAR AS TEXT[]), CAST(%(error)s::VARCHAR AS TEXT[]), CAST(%(started_at)s::VARCHAR AS BIGINT[]), CAST(%(ended_at)s::VARCHAR AS BIGINT[])) AS anon_1(instance_id, path, gen, state, attempt, failures, crashes, engine, ready_at, wake_at, remaining, closed, output, output_ref, error, started_at, ended_at) WHERE tasks.instance_id = anon_1.instance_id AND tasks.path = anon_1.path;
+
+-- lock_instances
+SELECT instances.id, instances.definition_id, instances.name, instances.version, instances.state, instances.key, instances.gen, instances.sweeps, instances.inputs, instances.inputs_ref, instances.reason, instances.created_at, instances.started_at, instances.ended_at 
+FROM instances 
+WHERE instances.id = any(CAST(%(ids)s::VARCHAR AS UUID[])) ORDER BY instances.id FOR NO KEY UPDATE;
+
+-- log_new
+INSERT INTO logs (seq, instance_id, path, attempt, at, level, message) SELECT nextval('journal_seq') AS next_value_1, anon_1.instance_id, anon_1.path, anon_1.attempt, anon_1.at, anon_1.level, anon_1.message 
+FROM unnest(CAST(%(instance_id)s::VARCHAR AS UUID[]), CAST(%(path)s::VARCHAR AS TEXT[]), CAST(%(attempt)s::VARCHAR AS INTEGER[]), CAST(%(at)s::VARCHAR AS BIGINT[]), CAST(%(level)s::VARCHAR AS TEXT[]), CAST(%(message)s::VARCHAR AS TEXT[])) AS anon_1(instance_id, path, attempt, at, level, message);
+
+-- next_wake
+SELECT min(tasks.wake_at) AS min_1 
+FROM tasks 
+WHERE tasks.wake_at IS NOT NULL;
+
+-- open_under
+SELECT tasks.instance_id, tasks.path, tasks.scope, tasks.executor, tasks.gen, tasks.state, tasks.attempt, tasks.failures, tasks.crashes, tasks.engine, tasks.queue, tasks.priority, tasks.ready_at, tasks.wake_at, tasks.remaining, tasks.open, tasks.total, tasks.next, tasks.width, tasks.done, tasks.failed, tasks.skipped, tasks.closed, tasks.cursor, tasks.output, tasks.output_ref, tasks.error, tasks.started_at, tasks.ended_at 
+FROM tasks 
+WHERE tasks.instance_id = %(id)s::UUID AND tasks.path > %(low)s::VARCHAR COLLATE "C" AND tasks.path < %(high)s::VARCHAR COLLATE "C" AND tasks.state NOT IN ('cancelled', 'completed', 'expired', 'failed', 'skipped') ORDER BY tasks.path 
+ LIMIT %(limit)s;
+
+-- progress_set
+INSERT INTO progress (instance_id, path, attempt, at, fraction, message) SELECT anon_1.instance_id, anon_1.path, anon_1.attempt, anon_1.at, anon_1.fraction, anon_1.message 
+FROM unnest(CAST(%(instance_id)s::VARCHAR AS UUID[]), CAST(%(path)s::VARCHAR AS TEXT[]), CAST(%(attempt)s::VARCHAR AS INTEGER[]), CAST(%(at)s::VARCHAR AS BIGINT[]), CAST(%(fraction)s::VARCHAR AS FLOAT[]), CAST(%(message)s::VARCHAR AS TEXT[])) AS anon_1(instance_id, path, attempt, at, fraction, message) ON CONFLICT (instance_id, path) DO UPDATE SET attempt = excluded.attempt, at = excluded.at, fraction = excluded.fraction, message = excluded.message;
+
+-- read_tasks
+SELECT tasks.instance_id, tasks.path, tasks.scope, tasks.executor, tasks.gen, tasks.state, tasks.attempt, tasks.failures, tasks.crashes, tasks.engine, tasks.queue, tasks.priority, tasks.ready_at, tasks.wake_at, tasks.remaining, tasks.open, tasks.total, tasks.next, tasks.width, tasks.done, tasks.failed, tasks.skipped, tasks.closed, tasks.cursor, tasks.output, tasks.output_ref, tasks.error, tasks.started_at, tasks.ended_at 
+FROM unnest(CAST(%(ids)s::VARCHAR AS UUID[]), CAST(%(paths)s::VARCHAR AS TEXT[])) AS anon_1(id, path) JOIN tasks ON tasks.instance_id = anon_1.id AND tasks.path = anon_1.path;
+
+-- ready_lock
+WITH peek AS MATERIALIZED 
+(SELECT head.instance_id AS instance_id, head.path AS path 
+FROM unnest(CAST(%(queues)s::VARCHAR AS TEXT[])) AS anon_1(queue) JOIN LATERAL (SELECT tasks.instance_id AS instance_id, tasks.path AS path, tasks.priority AS priority, tasks.ready_at AS ready_at 
+FROM tasks 
+WHERE tasks.queue = anon_1.queue AND tasks.ready_at IS NOT NULL AND (tasks.executor IS NULL OR tasks.executor = any(CAST(%(executors)s::VARCHAR AS TEXT[]))) ORDER BY tasks.priority DESC, tasks.ready_at 
+ LIMIT %(peek)s) AS head ON true ORDER BY head.priority DESC, head.ready_at 
+ LIMIT %(peek)s)
+ SELECT instances.id, instances.definition_id, instances.name, instances.version, instances.state, instances.key, instances.gen, instances.sweeps, instances.inputs, instances.inputs_ref, instances.reason, instances.created_at, instances.started_at, instances.ended_at 
+FROM instances 
+WHERE instances.id IN (SELECT peek.instance_id 
+FROM peek) ORDER BY instances.id FOR NO KEY UPDATE SKIP LOCKED;
+
+-- ready_read
+WITH peek AS MATERIALIZED 
+(SELECT head.instance_id AS instance_id, head.path AS path 
+FROM unnest(CAST(%(queues)s::VARCHAR AS TEXT[])) AS anon_1(queue) JOIN LATERAL (SELECT tasks.instance_id AS instance_id, tasks.path AS path, tasks.priority AS priority, tasks.ready_at AS ready_at 
+FROM tasks 
+WHERE tasks.queue = anon_1.queue AND tasks.ready_at IS NOT NULL AND (tasks.executor IS NULL OR tasks.executor = any(CAST(%(executors)s::VARCHAR AS TEXT[]))) ORDER BY tasks.priority DESC, tasks.ready_at 
+ LIMIT %(peek)s) AS head ON true ORDER BY head.priority DESC, head.ready_at 
+ LIMIT %(peek)s)
+ SELECT tasks.instance_id, tasks.path, tasks.scope, tasks.executor, tasks.gen, tasks.state, tasks.attempt, tasks.failures, tasks.crashes, tasks.engine, tasks.queue, tasks.priority, tasks.ready_at, tasks.wake_at, tasks.remaining, tasks.open, tasks.total, tasks.next, tasks.width, tasks.done, tasks.failed, tasks.skipped, tasks.closed, tasks.cursor, tasks.output, tasks.output_ref, tasks.error, tasks.started_at, tasks.ended_at 
+FROM peek JOIN tasks ON tasks.instance_id = peek.instance_id AND tasks.path = peek.path;
+
+-- receipt
+SELECT engines.batch, engines.state 
+FROM engines 
+WHERE engines.id = %(me)s::UUID;
+
+-- scope_new
+INSERT INTO tasks (instance_id, path, scope, executor, gen, state, attempt, engine, queue, priority, ready_at, wake_at, remaining, open, total, next, width, done, failed, skipped, closed, output, output_ref, error, started_at, ended_at) SELECT anon_1.instance_id, anon_1.path, anon_1.scope, anon_1.executor, anon_1.gen, anon_1.state, anon_1.attempt, anon_1.engine, anon_1.queue, anon_1.priority, anon_1.ready_at, anon_1.wake_at, anon_1.remaining, anon_1.open, anon_1.total, anon_1.next, anon_1.width, anon_1.done, anon_1.failed, anon_1.skipped, anon_1.closed, anon_1.output, anon_1.output_ref, anon_1.error, anon_1.started_at, anon_1.ended_at 
+FROM unnest(CAST(%(instance_id)s::VARCHAR AS UUID[]), CAST(%(path)s::VARCHAR AS TEXT[]), CAST(%(scope)s::VARCHAR AS TEXT[]), CAST(%(executor)s::VARCHAR AS TEXT[]), CAST(%(gen)s::VARCHAR AS INTEGER[]), CAST(%(state)s::VARCHAR AS TEXT[]), CAST(%(attempt)s::VARCHAR AS INTEGER[]), CAST(%(engine)s::VARCHAR AS UUID[]), CAST(%(queue)s::VARCHAR AS TEXT[]), CAST(%(priority)s::VARCHAR AS INTEGER[]), CAST(%(ready_at)s::VARCHAR AS BIGINT[]), CAST(%(wake_at)s::VARCHAR AS BIGINT[]), CAST(%(remaining)s::VARCHAR AS INTEGER[]), CAST(%(open)s::VARCHAR AS INTEGER[]), CAST(%(total)s::VARCHAR AS INTEGER[]), CAST(%(next)s::VARCHAR AS INTEGER[]), CAST(%(width)s::VARCHAR AS INTEGER[]), CAST(%(done)s::VARCHAR AS INTEGER[]), CAST(%(failed)s::VARCHAR AS INTEGER[]), CAST(%(skipped)s::VARCHAR AS INTEGER[]), CAST(%(closed)s::VARCHAR AS TEXT[]), CAST(%(output)s::VARCHAR AS TEXT[]), CAST(%(output_ref)s::VARCHAR AS TEXT[]), CAST(%(error)s::VARCHAR AS TEXT[]), CAST(%(started_at)s::VARCHAR AS BIGINT[]), CAST(%(ended_at)s::VARCHAR AS BIGINT[])) AS anon_1(instance_id, path, scope, executor, gen, state, attempt, engine, queue, priority, ready_at, wake_at, remaining, open, total, next, width, done, failed, skipped, closed, output, output_ref, error, started_at, ended_at);
+
+-- scope_set
+UPDATE tasks SET gen=anon_1.gen, state=anon_1.state, attempt=anon_1.attempt, failures=anon_1.failures, crashes=anon_1.crashes, engine=anon_1.engine, ready_at=anon_1.ready_at, wake_at=anon_1.wake_at, remaining=anon_1.remaining, open=anon_1.open, total=anon_1.total, next=anon_1.next, width=anon_1.width, done=anon_1.done, failed=anon_1.failed, skipped=anon_1.skipped, closed=anon_1.closed, cursor=anon_1.cursor, output=anon_1.output, output_ref=anon_1.output_ref, error=anon_1.error, started_at=anon_1.started_at, ended_at=anon_1.ended_at FROM unnest(CAST(%(instance_id)s::VARCHAR AS UUID[]), CAST(%(path)s::VARCHAR AS TEXT[]), CAST(%(gen)s::VARCHAR AS INTEGER[]), CAST(%(state)s::VARCHAR AS TEXT[]), CAST(%(attempt)s::VARCHAR AS INTEGER[]), CAST(%(failures)s::VARCHAR AS INTEGER[]), CAST(%(crashes)s::VARCHAR AS INTEGER[]), CAST(%(engine)s::VARCHAR AS UUID[]), CAST(%(ready_at)s::VARCHAR AS BIGINT[]), CAST(%(wake_at)s::VARCHAR AS BIGINT[]), CAST(%(remaining)s::VARCHAR AS INTEGER[]), CAST(%(open)s::VARCHAR AS INTEGER[]), CAST(%(total)s::VARCHAR AS INTEGER[]), CAST(%(next)s::VARCHAR AS INTEGER[]), CAST(%(width)s::VARCHAR AS INTEGER[]), CAST(%(done)s::VARCHAR AS INTEGER[]), CAST(%(failed)s::VARCHAR AS INTEGER[]), CAST(%(skipped)s::VARCHAR AS INTEGER[]), CAST(%(closed)s::VARCHAR AS TEXT[]), CAST(%(cursor)s::VARCHAR AS TEXT[]), CAST(%(output)s::VARCHAR AS TEXT[]), CAST(%(output_ref)s::VARCHAR AS TEXT[]), CAST(%(error)s::VARCHAR AS TEXT[]), CAST(%(started_at)s::VARCHAR AS BIGINT[]), CAST(%(ended_at)s::VARCHAR AS BIGINT[])) AS anon_1(instance_id, path, gen, state, attempt, failures, crashes, engine, ready_at, wake_at, remaining, open, total, next, width, done, failed, skipped, closed, cursor, output, output_ref, error, started_at, ended_at) WHERE tasks.instance_id = anon_1.instance_id AND tasks.path = anon_1.path;
+
+-- settings
+SELECT set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true), set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true), set_config('jit', 'off', true), set_config('lock_timeout', '1000', true), set_config('statement_timeout', '10000', true), set_config('idle_in_transaction_session_timeout', '10000', true);
+
+-- var_set
+INSERT INTO vars (instance_id, scope, name, gen, value, value_ref) SELECT anon_1.instance_id, anon_1.scope, anon_1.name, anon_1.gen, anon_1.value, anon_1.value_ref 
+FROM unnest(CAST(%(instance_id)s::VARCHAR AS UUID[]), CAST(%(scope)s::VARCHAR AS TEXT[]), CAST(%(name)s::VARCHAR AS TEXT[]), CAST(%(gen)s::VARCHAR AS INTEGER[]), CAST(%(value)s::VARCHAR AS TEXT[]), CAST(%(value_ref)s::VARCHAR AS TEXT[])) AS anon_1(instance_id, scope, name, gen, value, value_ref) ON CONFLICT (instance_id, scope, name) DO UPDATE SET gen = excluded.gen, value = excluded.value, value_ref = excluded.value_ref;
