@@ -226,8 +226,6 @@ _PG_SETTINGS: Final = ", ".join(
         "enable_seqscan": "off",
         # a bitmap has no order: the peek would fetch and sort every ready row to give the first few
         "enable_bitmapscan": "off",
-        # a bitmap has no order: the peek would fetch and sort every ready row to give the first few
-        "enable_bitmapscan": "off",
         "jit": "off",
         "lock_timeout": "1000",
         "statement_timeout": "10000",
