@@ -29,6 +29,7 @@ from .plans import PlanCache
 from .recovery import RecoveryManager
 from .scheduler import TaskScheduler
 from .state_manager import StateManager
+from .telemetry import MetricsCollector
 from .values import Values
 from .waiters import Waiters
 from .wakeup import Announcer, Ears
@@ -43,7 +44,13 @@ _DEFAULT_THRESHOLDS: Final = {(700, 10, 10), (2000, 10, 10), (2000, 10, 0)}
 class Parts:
     """Everything that lives between `start` and `stop`, put together."""
 
-    def __init__(self, url: DatabaseUrl, registry: ExecutorRegistry, config: EngineConfig) -> None:
+    def __init__(
+        self,
+        url: DatabaseUrl,
+        registry: ExecutorRegistry,
+        config: EngineConfig,
+        metrics: MetricsCollector | None,
+    ) -> None:
         self.config = config
         self.database = Database(url)
         self.plans = PlanCache()
@@ -63,6 +70,8 @@ class Parts:
             load_plan=self._load_plan,
             ended=lambda ids: self.waiters.ended(ids),
             announcer=self.announcer,
+            metrics=metrics,
+            state_manager=lambda: self.state_manager,
         )
         self.heartbeat = Heartbeat(
             config, self.database, url, _release(), self.scheduler.executors, self._lost

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 from ..executors.registry import ExecutorRegistry
-from ..repositories import definitions, views
+from ..repositories import views
 from ..repositories.database import Database
+from ..repositories.gateways import WorkflowRepository
 from .compiler import compile_definition
 from .definition import Definition
 from .errors import EngineError, NotFound, Problem
@@ -70,6 +71,7 @@ class Catalog:
         self, database: Database, registry: ExecutorRegistry, plans: PlanCache, *, executes: bool
     ) -> None:
         self._database = database
+        self._stored = WorkflowRepository(database)
         self._registry = registry
         self._plans = plans
         self._executes = executes
@@ -89,8 +91,7 @@ class Catalog:
         known = self._by_hash.get((definition.name, digest))
         if known is not None and (known.active or not activate):
             return known
-        stored = definitions.store(
-            self._database,
+        stored = self._stored.store(
             id=new_id(),
             name=definition.name,
             hash=digest,
@@ -114,8 +115,7 @@ class Catalog:
         name, _, version = reference.partition("@")
         if version and not version.isdigit():
             raise NotFound(f"{reference!r} is no definition reference.", hint="Write name or name@3.")
-        with self._database.read() as connection:
-            found = definitions.by_name(connection, name, int(version) if version else None, latest=True)
+        found = self._stored.by_name(name, int(version) if version else None)
         if found is None:
             raise NotFound(
                 f"there is no definition {reference!r}.", hint="Register it first: strataflow register FILE."
@@ -128,8 +128,7 @@ class Catalog:
         plan = self._plans.get(definition_id)
         if plan is not None:
             return plan
-        with self._database.read() as connection:
-            found = definitions.get(connection, definition_id)
+        found = self._stored.get(definition_id)
         if found is None:
             raise NotFound(f"there is no definition with id {definition_id}.")
         self._build(found.id, found.version, found.body)

@@ -9,21 +9,25 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Final
 
 from ..executors.registry import ExecutorRegistry
 from ..repositories import views
 from ..repositories.batch import ClaimWish
 from ..repositories.database import Database
+from ..repositories.gateways import TaskRepository
 from ..repositories.readmodels import HeldTask
 from ..repositories.records import TERMINAL_INSTANCE_STATES, TaskRow
 from .config import EngineConfig
 from .dispatch import Dispatcher
-from .events import TaskEnded
+from .events import Applied, RollbackInstance, StartInstance, TaskEnded
 from .loops import Loop
 from .membership import Membership
 from .outcomes import Released
 from .plans import PlanCache
+from .state_manager import StateManager
+from .telemetry import MetricsCollector
 from .transaction import BatchReport, ClaimedTask, Pending, Wishes
 from .values import Values
 from .wakeup import READY, Announcer
@@ -56,6 +60,8 @@ class TaskScheduler:
         load_plan: Callable[[str, list[Pending]], None],
         ended: Callable[[list[str]], None],
         announcer: Announcer,
+        metrics: MetricsCollector | None,
+        state_manager: Callable[[], StateManager],
     ) -> None:
         self._config = config
         self._database = database
@@ -68,6 +74,9 @@ class TaskScheduler:
         self._load_plan = load_plan
         self._ended = ended
         self._announcer = announcer
+        self._metrics = metrics
+        self._state_manager = state_manager
+        self._tasks = TaskRepository(database)
         self.dispatcher: Dispatcher | None = None
         self.membership_of: Callable[[], Membership] | None = None
         #: Attempts of executors this engine holds; each uses a slot.
@@ -170,11 +179,12 @@ class TaskScheduler:
     def committed(self, report: BatchReport) -> None:
         self._account(report)
         ended = self._remember(report)
-        dispatcher = self.dispatcher
-        if report.claimed and dispatcher is not None:
-            dispatcher.accept(report.claimed)
-        if report.stopped and dispatcher is not None:
-            dispatcher.stop_tasks(report.stopped)
+        if report.claimed:
+            self.execute_task(*report.claimed)
+        if report.stopped and self.dispatcher is not None:
+            self.dispatcher.stop_tasks(report.stopped)
+        if self._metrics is not None:
+            self._metrics.record_batch(report, held=len(self._held))
         if ended:
             self._ended(ended)
         if self.others_alive and (report.waiting is not None or ended or report.stopped):
@@ -268,8 +278,20 @@ class TaskScheduler:
 
     def get_pending_tasks(self, limit: int = 100) -> list[TaskRow]:
         """Ready tasks in the order in which they would be claimed."""
-        with self._database.read() as connection:
-            return views.ready_tasks(connection, limit)
+        return self._tasks.pending(limit)
+
+    def schedule_task(self, event: StartInstance) -> Future[Applied]:
+        """Make a run's first tasks ready; the future holds the start's answer, after the commit."""
+        return self._state_manager().submit(event)
+
+    def execute_task(self, *tasks: ClaimedTask) -> None:
+        """Begin tasks that this engine holds now."""
+        if self.dispatcher is not None:
+            self.dispatcher.accept(list(tasks))
+
+    def retry_task(self, instance_id: str, *nodes: str, reason: str = "retried") -> Future[Applied]:
+        """Try again what failed in an ended instance, or the given nodes and all that follows from them."""
+        return self._state_manager().submit(RollbackInstance(instance_id, reason, nodes))
 
 
 def _key(task: ClaimedTask) -> Key:

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
-from ..repositories import views
 from ..repositories.database import Database
+from ..repositories.gateways import LogRepository
 from ..repositories.readmodels import HistoryRow
 from .errors import EngineError
 from .events import (
@@ -37,7 +37,7 @@ class StateManager:
     """Submits events to the process's writer."""
 
     def __init__(self, database: Database, writer: Writer) -> None:
-        self._database = database
+        self._logs = LogRepository(database)
         self._writer = writer
 
     def submit(self, event: Event) -> Future[Applied]:
@@ -75,8 +75,7 @@ class StateManager:
 
     def get_state_history(self, instance_id: str, *, limit: int = 1000, after: int = 0) -> list[HistoryRow]:
         """Transitions in the order in which they were committed; page on with the last row's `seq`."""
-        with self._database.read() as connection:
-            return views.history(connection, instance_id, limit, after)
+        return self._logs.history(instance_id, limit, after)
 
 
 def _resolve(future: Future[Applied]) -> Callable[[Any], None]:

@@ -15,8 +15,8 @@ from typing import Any, Final, Self
 
 from ..executors.builtin import default_registry
 from ..executors.registry import ExecutorRegistry
-from ..repositories import views
 from ..repositories.database import Database
+from ..repositories.gateways import InstanceRepository, TaskRepository
 from ..repositories.migrate import require_current
 from ..repositories.records import InstanceState, TaskRow
 from ..repositories.url import DatabaseUrl
@@ -34,6 +34,7 @@ from .scheduler import TaskScheduler
 from .start_inside import start_inside
 from .state_manager import StateManager
 from .status import WorkflowStatus, status_of
+from .telemetry import MetricsCollector
 from .translate import engine_errors
 
 __all__ = ["DEFAULT_URL", "WorkflowEngine"]
@@ -55,12 +56,14 @@ class WorkflowEngine:
         *,
         registry: ExecutorRegistry | None = None,
         config: EngineConfig | None = None,
+        metrics: MetricsCollector | None = None,
     ) -> None:
         with engine_errors():
             self.url: Final = DatabaseUrl.parse(url)
         self.config: Final = config or EngineConfig()
         self.registry: Final = registry if registry is not None else default_registry()
         self._parts: Parts | None = None
+        self._metrics = metrics
         self._guard = threading.RLock()
 
     # --- life
@@ -72,7 +75,7 @@ class WorkflowEngine:
                 require_current(self.url)
                 if self.config.tune_gc:
                     tune_collector()
-                self._parts = Parts(self.url, self.registry, self.config)
+                self._parts = Parts(self.url, self.registry, self.config, self._metrics)
                 self._parts.start()
         return self
 
@@ -153,12 +156,12 @@ class WorkflowEngine:
         if connection is not None:
             with engine_errors():
                 return start_inside(connection, self.url, self.parts.plans, prepared, self.parts.engine_id)
-        return (await self.state_manager.apply(prepared)).instance_id
+        return (await asyncio.wrap_future(self.scheduler.schedule_task(prepared))).instance_id
 
     def start_now(self, definition: Definition, inputs: Any = None, *, key: str | None = None) -> str:
         """`start_workflow` for synchronous callers."""
         prepared = self._prepare(definition, inputs, key)
-        return self.state_manager.apply_now(prepared).instance_id
+        return self.scheduler.schedule_task(prepared).result().instance_id
 
     def start_in_transaction(
         self, connection: Any, definition: Definition, inputs: Any = None, *, key: str | None = None
@@ -192,14 +195,13 @@ class WorkflowEngine:
         """`get_workflow_status` for synchronous callers."""
         parts = self.parts
         with engine_errors():
-            with parts.database.read() as connection:
-                view = views.instance(connection, instance_id)
-                root = views.task(connection, instance_id, "") if view is not None else None
+            view = InstanceRepository(parts.database).get(instance_id)
             if view is None:
                 raise NotFound(
                     f"there is no instance {instance_id}.", hint="`strataflow list` shows what there is."
                 )
             plan = parts.catalog.plan(view.definition_id)
+            root = TaskRepository(parts.database).get(instance_id, "")
             with parts.database.read() as connection:
                 return status_of(connection, OutputReader(parts.database), view, plan, root)
 
@@ -248,6 +250,10 @@ class WorkflowEngine:
         event = ResumeInstance(instance_id, reason)
         return await self.state_manager.update_workflow_state(instance_id, event)
 
+    async def retry_workflow(self, instance_id: str, *nodes: str, reason: str = "retried") -> Applied:
+        """Try again what failed, or the given nodes and what follows. Raises NotFound, Conflict, IllegalTransition."""
+        return await asyncio.wrap_future(self.scheduler.retry_task(instance_id, *nodes, reason=reason))
+
     def get_pending_tasks(self, limit: int = 100) -> list[TaskRow]:
         """Ready tasks in the order in which they would be claimed."""
         return self.scheduler.get_pending_tasks(limit)
@@ -257,8 +263,8 @@ class WorkflowEngine:
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         pause = 0.01
         while deadline is None or time.monotonic() < deadline:
-            with engine_errors(), self.database.read() as connection:
-                if views.unfinished_count(connection) == 0:
+            with engine_errors():
+                if InstanceRepository(self.database).unfinished() == 0:
                     return True
             time.sleep(pause)
             pause = min(0.25, pause * 1.3)
