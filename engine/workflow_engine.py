@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -162,6 +163,12 @@ class WorkflowEngine:
         """`start_workflow` for synchronous callers."""
         prepared = self._prepare(definition, inputs, key)
         return self.scheduler.schedule_task(prepared).result().instance_id
+
+    def submit_start(
+        self, definition: Definition, inputs: Any = None, *, key: str | None = None
+    ) -> Future[Applied]:
+        """Start without waiting for the commit; the future's `instance_id` is durable once it is there."""
+        return self.scheduler.schedule_task(self._prepare(definition, inputs, key))
 
     def start_in_transaction(
         self, connection: Any, definition: Definition, inputs: Any = None, *, key: str | None = None
