@@ -90,6 +90,10 @@ def _join_tag(value: Any) -> str:
 class _Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
+    def has(self, field: str) -> bool:
+        """Whether the document says this field; tells an output of null from no output."""
+        return field in self.model_fields_set
+
 
 class Retry(_Model):
     """When and how often a failed attempt is repeated; missing keys come from `defaults.retry`."""
@@ -169,10 +173,6 @@ class Node(_Model):
         """Name of the verb, which is also the plan's node kind."""
         raise NotImplementedError
 
-    def has(self, field: str) -> bool:
-        """Whether the document says this field; tells an output of null from no output."""
-        return field in self.model_fields_set
-
 
 class RunNode(Node):
     """Calls an executor."""
@@ -245,10 +245,6 @@ class Scope(_Model):
         default=None, description="The scope's output; absent = the outputs of its last nodes by name."
     )
 
-    def has(self, field: str) -> bool:
-        """Whether the document says this field."""
-        return field in self.model_fields_set
-
 
 class DoNode(Node):
     """A group: a scope of its own among its siblings."""
@@ -279,8 +275,8 @@ Body = Annotated[
 ]
 
 
-class Definition(Scope):
-    """A whole workflow."""
+class Definition(_Model):
+    """A whole workflow; its nodes and output are the outermost scope."""
 
     dsl: Literal["1"] = Field(description="Version of this language.")
     name: WorkflowName = Field(description="Name of the workflow: letters, digits, `_`, `.` and `-`.")
@@ -290,6 +286,10 @@ class Definition(Scope):
     )
     defaults: Defaults = Field(
         default_factory=Defaults, description="For `run` nodes that say nothing themselves."
+    )
+    nodes: dict[str, AnyNode] = Field(description="The nodes by name.")
+    output: Any = Field(
+        default=None, description="The workflow's output; absent = the outputs of its last nodes by name."
     )
 
 

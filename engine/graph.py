@@ -88,6 +88,7 @@ class _Planner:
         self.nodes: dict[str, PlanNode] = {}
         self.scopes: dict[str, ScopePlan] = {}
         self._defaults = definition.defaults
+        self._retry_defaults = definition.defaults.retry.model_dump(exclude_unset=True)
         self._edges: dict[tuple[str, frozenset[str]], Edge] = {}
         self._retries: dict[str, RetryPolicy] = {}
 
@@ -173,7 +174,7 @@ class _Planner:
         plan.priority = chosen["priority"]
         plan.timeout = None if chosen["timeout"] is None else parse_duration(chosen["timeout"])
         own = model.retry.model_dump(exclude_unset=True) if model.has("retry") else {}
-        plan.retry = self._retry({**self._defaults.retry.model_dump(exclude_unset=True), **own})
+        plan.retry = self._retry(self._retry_defaults | own)
 
     def _retry(self, keys: dict[str, Any]) -> RetryPolicy:
         """One policy per distinct set of keys: thousands of nodes share a few."""

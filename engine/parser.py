@@ -68,7 +68,7 @@ def parse_definition(source: str | bytes | Mapping[str, Any]) -> Definition:
 def read_definition(source: str | bytes | Mapping[str, Any]) -> Reading:
     """Like `parse_definition`, but returns the problems beside whatever definition is left without them."""
     document, problems = _document(source)
-    if document is None:
+    if document is None and problems:
         return Reading(None, problems)
     if not isinstance(document, dict):
         problem = Problem("", "wrong_type", f"a definition is a JSON object, not {kind_of(document)}")

@@ -14,7 +14,7 @@ from .definition import MapNode, NeedOn
 from .errors import Problem
 from .plan import COMPLETED_ONLY
 from .pointers import child
-from .problems import suggestion
+from .problems import nearest, suggestion
 from .reference_fields import INSTANCE_FIELDS, TASK_FIELDS, Refused, check_field, member_of, refuse
 from .symbols import Dep, NodeSymbol, ScopeSymbol, Symbols, Use, locate
 
@@ -80,6 +80,8 @@ class _Resolver:
         self.found = References()
         self._symbols = symbols
         self._inputs = inputs
+        #: Containers by the names of nodes inside; made when a name is not found.
+        self._inner: dict[str, NodeSymbol] | None = None
         self._roots = {
             "inputs": self._check_inputs,
             "nodes": self._check_node,
@@ -112,8 +114,7 @@ class _Resolver:
     def _need_hint(self, name: str, node: NodeSymbol) -> str | None:
         if any(name in scope.nodes for scope, _ in node.scope.outward()):
             return "'needs' names siblings; a reference to nodes." + name + " makes the container wait"
-        siblings = [sibling for sibling in node.scope.nodes if sibling and sibling != node.name]
-        return suggestion(name, siblings, otherwise="siblings")
+        return suggestion(name, node.scope.nodes, otherwise="siblings", not_this=node.name)
 
     # --- expressions
 
@@ -264,13 +265,16 @@ class _Resolver:
             dep.on &= COMPLETED_ONLY
 
     def _refuse_unknown(self, name: str, scope: ScopeSymbol) -> NoReturn:
-        hidden = next((node for node in self._symbols.nodes if node.name == name), None)
-        if hidden is not None and hidden.scope.owner is not None:
-            around = hidden.scope.owner
+        if self._inner is None:
+            self._inner = {node.name: node.scope.owner for node in self._symbols.nodes if node.scope.owner}
+        around = self._inner.get(name) if name else None
+        if around is not None:
             refuse(
                 "invisible_node",
                 f"{name!r} stands inside {around.label!r} and is not visible here",
                 f"return it in the 'output' of {around.label!r} and read nodes.{around.label}.output",
             )
-        visible = [known for around, _ in scope.outward() for known in around.nodes if known]
-        refuse("unknown_node", f"there is no node {name!r}", suggestion(name, visible, otherwise="nodes"))
+        scopes = [outer.nodes for outer, _ in scope.outward() if outer.kind != "single"]
+        similar = next((found for found in (nearest(name, nodes) for nodes in scopes) if found), None)
+        hint = f"did you mean {similar[0]!r}?" if similar else suggestion(name, scopes[-1], otherwise="nodes")
+        refuse("unknown_node", f"there is no node {name!r}", hint)

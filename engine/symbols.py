@@ -142,7 +142,7 @@ def locate(use: Use, expression: str) -> str:
     return use.pointer
 
 
-def _fill(symbols: Symbols, scope: ScopeSymbol, model: Scope) -> None:
+def _fill(symbols: Symbols, scope: ScopeSymbol, model: Scope | Definition) -> None:
     symbols.scopes.append(scope)
     prefix = f"{scope.address}." if scope.address else ""
     here = child(scope.pointer, "nodes")

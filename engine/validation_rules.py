@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 from typing import Any, Final
 
-from .definition import Definition, MapNode, Retry, SetNode
+from .definition import Defaults, Definition, MapNode, Retry, RunNode, SetNode
 from .durations import parse_duration
 from .errors import Problem
 from .expressions import NAME_PATTERN, RESERVED_NAMES, has_expression
@@ -24,7 +24,7 @@ _WHOLE: Final = frozenset({"when", "map", "concurrency"})
 _QUOTED: Final = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\"""", re.DOTALL)
 
 
-def check_nodes(symbols: Symbols) -> Iterable[Problem]:
+def check_nodes(symbols: Symbols, defaults: Defaults) -> Iterable[Problem]:
     """Names (rule 1) and forms of every node."""
     for node in symbols.nodes:
         if node.name or node.scope.kind != "single":
@@ -33,12 +33,14 @@ def check_nodes(symbols: Symbols) -> Iterable[Problem]:
             yield from _check_map_names(node, node.model)
         elif isinstance(node.model, SetNode):
             yield from _check_set(node, node.model)
+        elif isinstance(node.model, RunNode) and node.model.has("retry"):
+            yield from _check_delays(node.model.retry, child(node.pointer, "retry"), defaults.retry)
         yield from _check_whole(node)
 
 
 def check_definition(definition: Definition) -> Iterable[Problem]:
     """Rules of the document's other parts."""
-    yield from _check_delays(definition.defaults.retry, "/defaults/retry")
+    yield from _check_delays(definition.defaults.retry, "/defaults/retry", definition.defaults.retry)
     if definition.inputs:
         # Imported where it is needed: most of the time of a cold start would go into jsonschema.
         from .input_schema import check_input_schema
@@ -130,17 +132,16 @@ def _check_whole(node: NodeSymbol) -> Iterable[Problem]:
                 )
 
 
-def _check_delays(retry: Retry, pointer: str) -> Iterable[Problem]:
-    """Report a bound that cuts the very first pause."""
-    if {"delay", "max_delay"} <= retry.model_fields_set and parse_duration(retry.delay) > parse_duration(
-        retry.max_delay
-    ):
-        yield Problem(
-            child(pointer, "max_delay"),
-            "bad_value",
-            "'max_delay' is shorter than 'delay'",
-            "raise it or lower 'delay'",
-        )
+def _check_delays(retry: Retry, pointer: str, defaults: Retry) -> Iterable[Problem]:
+    """Report a bound, written in the document, that cuts the very first pause."""
+    delay, bound = ((retry if retry.has(name) else defaults) for name in ("delay", "max_delay"))
+    written = retry.has("delay") or retry.has("max_delay")
+    if not (written and delay.has("delay") and bound.has("max_delay")):
+        return
+    if parse_duration(delay.delay) > parse_duration(bound.max_delay):
+        field = "max_delay" if retry.has("max_delay") else "delay"
+        message = f"the first pause of {delay.delay} is longer than 'max_delay', {bound.max_delay}"
+        yield Problem(child(pointer, field), "bad_value", message, "raise 'max_delay' or lower 'delay'")
 
 
 def _expressions_in(value: Any, pointer: str) -> Iterable[Problem]:

@@ -62,7 +62,11 @@ def validate_analysis(
     analysis: Analysis, registry: ExecutorCatalog | None = None, *, executor_severity: Severity = "error"
 ) -> list[Problem]:
     """Like `validate`, for a definition that is analysed already; in no particular order."""
-    problems = [*analysis.problems, *check_definition(analysis.definition), *check_nodes(analysis.symbols)]
+    problems = [
+        *analysis.problems,
+        *check_definition(analysis.definition),
+        *check_nodes(analysis.symbols, analysis.definition.defaults),
+    ]
     if registry is not None:
         problems += _check_executors(analysis.symbols.nodes, registry, executor_severity)
     return problems

@@ -58,7 +58,7 @@ def test_duration_of(text: str, microseconds: int) -> None:
     ],
 )
 def test_refused_with_examples(text: str) -> None:
-    with pytest.raises(ValueError, match="write e.g. '250ms'"):
+    with pytest.raises(ValueError, match=r"write e\.g\. '250ms'"):
         parse_duration(text)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import enum
 import hashlib
 import json
@@ -131,7 +131,7 @@ def test_text_of(value: Any, text: str) -> None:
         ({"a": {2**70: 2**70}}, "/a", "type int"),
         ([10**4300], "/0", "4,300 digits"),
         ([-(10**4300)], "/0", "4,300 digits"),
-        ({"when": datetime.date(2026, 1, 2)}, "/when", "datetime.date"),
+        ({"when": dt.date(2026, 1, 2)}, "/when", "datetime.date"),
         ([uuid.UUID(int=1)], "/0", "uuid.UUID"),
         ([_Colour.RED], "/0", "_Colour"),
         ({"s": {1, 2}}, "/s", "type set"),
