@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -67,13 +66,6 @@ BAD: dict[str, list[dict[str, Any]]] = {
     "engines_role": [{"role": "nonsense"}],
 }
 CASES = [(name, change) for name, changes in BAD.items() for change in changes]
-
-
-@pytest.fixture
-def database(db_url: str) -> Iterator[Database]:
-    database = Database(db_url)
-    yield database
-    database.close()
 
 
 def _insert(database: Database, table: Table, row: dict[str, Any]) -> None:

@@ -5,20 +5,12 @@ from __future__ import annotations
 import contextlib
 import threading
 import uuid
-from collections.abc import Iterator
 
 import pytest
 
 from strataflow.repositories import definitions
 from strataflow.repositories.database import Database
 from strataflow.repositories.definitions import StoredDefinition, UnknownDefinition
-
-
-@pytest.fixture
-def database(db_url: str) -> Iterator[Database]:
-    database = Database(db_url)
-    yield database
-    database.close()
 
 
 def _store(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 
@@ -20,13 +19,6 @@ from strataflow.repositories.tables import ENGINES, INSTANCES, TASKS
 
 TTL = 30_000_000
 OVER = -1
-
-
-@pytest.fixture
-def database(db_url: str) -> Iterator[Database]:
-    database = Database(db_url)
-    yield database
-    database.close()
 
 
 def _engine() -> EngineRow:
