@@ -1,0 +1,149 @@
+"""Executors and definitions of the crash tests. Every execution is told to the effect log before anything else."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+from strataflow.executors.base import TaskContext
+from strataflow.executors.builtin import default_registry
+from strataflow.executors.domain import ExecutorDomain
+from strataflow.executors.registry import ExecutorRegistry
+from tests.checker.effects import EffectLog
+
+__all__ = ["FAN", "MIX", "MIX_OUTPUT", "definition", "fan", "registry"]
+
+
+def registry(log: EffectLog) -> ExecutorRegistry:
+    """The built-in executors and the domain `lab`."""
+    lab = ExecutorDomain("lab")
+
+    @lab.executor("work")
+    async def work(ctx: TaskContext, config: Any) -> Any:
+        """Take `ms` milliseconds, return `value`."""
+        with log.around(ctx):
+            await asyncio.sleep(config.get("ms", 0) / 1000)
+            return config.get("value")
+
+    @lab.executor("sync")
+    def sync(ctx: TaskContext, config: Any) -> Any:
+        """The same in a thread."""
+        with log.around(ctx):
+            time.sleep(config.get("ms", 0) / 1000)
+            return config.get("value")
+
+    @lab.executor("flaky")
+    async def flaky(ctx: TaskContext, config: Any) -> Any:
+        """Fail as long as fewer than `fails` failures are in the log, then return `value`."""
+        with log.around(ctx):
+            if ctx.attempt <= config.get("fails", 1):
+                raise RuntimeError("not yet")
+            return config.get("value")
+
+    @lab.executor("suicide")
+    async def suicide(ctx: TaskContext, config: Any) -> Any:
+        """Kill this very process, in the first `attempts` attempts or always."""
+        log.note("start", ctx)
+        if ctx.attempt <= config.get("attempts", 1_000_000):
+            os.kill(os.getpid(), signal.SIGKILL)
+        log.note("end", ctx)
+        return config.get("value")
+
+    @lab.executor("gate")
+    async def gate(ctx: TaskContext, config: Any) -> Any:
+        """Wait until a file exists."""
+        with log.around(ctx):
+            deadline = time.monotonic() + 60
+            while not Path(config["file"]).exists():  # noqa: ASYNC240 - a stat a hundred times a second
+                if time.monotonic() > deadline:
+                    raise TimeoutError(config["file"])
+                await asyncio.sleep(0.01)
+            return config.get("value")
+
+    found = default_registry(entry_points=False)
+    found.register_executor_domain(lab)
+    return found
+
+
+def definition(name: str, nodes: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """Write a definition of the DSL."""
+    return {"dsl": "1", "name": name, "nodes": nodes, **more}
+
+
+def _work(value: Any, **more: Any) -> dict[str, Any]:
+    return {"run": "lab.work", "with": {"value": value, "ms": 1}, **more}
+
+
+#: Every shape the engine has, in one small run: chain, diamond, nested map, retry, timer, variables, group, skip.
+MIX = definition(
+    "mix",
+    {
+        "one": _work(1),
+        "two": {"run": "core.noop", "with": {"n": "{{ nodes.one.output + 1 }}"}},
+        "three": {"run": "lab.sync", "with": {"value": "{{ nodes.two.output.n + 1 }}", "ms": 1}},
+        "left": _work("{{ nodes.three.output * 10 }}"),
+        "right": _work("{{ nodes.three.output * 100 }}"),
+        "meet": _work("{{ nodes.left.output + nodes.right.output }}"),
+        "items": _work(list(range(20)), needs=["one"]),
+        "spread": {
+            "map": "{{ nodes.items.output }}",
+            "as": "n",
+            "do": {
+                "nodes": {
+                    "a": {"run": "core.noop", "with": {"n": "{{ n }}"}},
+                    "b": _work("{{ nodes.a.output.n * 2 }}"),
+                },
+                "output": "{{ nodes.b.output }}",
+            },
+        },
+        "flaky": {
+            "run": "lab.flaky",
+            "with": {"value": "at last", "fails": 1},
+            "retry": {"max": 10, "delay": "5ms", "backoff": "fixed"},
+        },
+        "nap": {"wait": {"for": "20ms"}, "needs": ["one"]},
+        "keep": {"set": {"amount": "{{ nodes.meet.output }}"}, "needs": ["nap"]},
+        "box": {
+            "do": {
+                "nodes": {
+                    "inner": _work("{{ vars.amount }}"),
+                    "outer": _work("{{ nodes.inner.output + 1 }}"),
+                },
+                "output": "{{ nodes.outer.output }}",
+            }
+        },
+        "never": _work(0, when="{{ nodes.one.output > 5 }}"),
+        "sum": _work("{{ nodes.spread.output | sum }}"),
+    },
+    output={
+        "meet": "{{ nodes.meet.output }}",
+        "sum": "{{ nodes.sum.output }}",
+        "flaky": "{{ nodes.flaky.output }}",
+        "box": "{{ nodes.box.output }}",
+        "never": "{{ nodes.never.state }}",
+        "kept": "{{ vars.amount }}",
+    },
+)
+MIX_OUTPUT = {"meet": 330, "sum": 380, "flaky": "at last", "box": 331, "never": "skipped", "kept": 330}
+
+
+def fan(width: int, *, ms: float = 0, executor: str = "lab.work") -> dict[str, Any]:
+    """A map over `width` items, each `ms` long, and a join that adds them up."""
+    return definition(
+        "fan",
+        {
+            "items": {"run": "core.noop", "with": {"list": list(range(width))}},
+            "each": {
+                "map": "{{ nodes.items.output.list }}",
+                "do": {"run": executor, "with": {"value": "{{ item }}", "ms": ms}},
+            },
+        },
+        output="{{ nodes.each.output | sum }}",
+    )
+
+
+FAN = fan(300, ms=1)
