@@ -265,6 +265,12 @@ class Dispatcher:
             else:
                 self._end(running, Released("released by its engine"))
 
+    def drop_soon(self) -> None:
+        """`drop_all` on the loop; thread-safe, and before anything that is accepted from now on."""
+        loop = self._loop
+        if loop is not None and not loop.is_closed():
+            loop.call_soon_threadsafe(self.drop_all)
+
     def drop_all(self) -> None:
         """This engine lost its lease: stop everything and submit nothing. Call on the loop."""
         for running in self.running:

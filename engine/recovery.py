@@ -78,10 +78,11 @@ class RecoveryManager:
         member = self._membership()
         if other.lock_file is not None and other.boot_id is not None and other.boot_id == member.boot_id:
             path = Path(other.lock_file)
-            if path.exists():
-                return self._take_over(path, other.id)
+            held = path.exists()
+            if held and self._take_over(path, other.id):
+                return True
             if self._database.url.dialect == "sqlite":
-                return engines.mark_dead(self._database, other.id)
+                return not held and engines.mark_dead(self._database, other.id)
         if other.lease_until < now:
             return engines.mark_dead_if_expired(self._database, other.id)
         return False

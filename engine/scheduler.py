@@ -16,6 +16,7 @@ from ..executors.registry import ExecutorRegistry
 from ..repositories import views
 from ..repositories.batch import ClaimWish
 from ..repositories.database import Database
+from ..repositories.errors import RepositoryError
 from ..repositories.gateways import TaskRepository
 from ..repositories.readmodels import HeldTask
 from ..repositories.records import TERMINAL_INSTANCE_STATES, TaskRow
@@ -84,6 +85,7 @@ class TaskScheduler:
         #: Everything this engine holds, control nodes included.
         self._mine: set[Key] = set()
         self._compare = False
+        self._forget = False
         self._look = True
         self._look_due = True
         self._waiting: int | None = None
@@ -143,7 +145,7 @@ class TaskScheduler:
             self._look = True
         self._next_wake = wake
         due = wake is not None and wake <= now
-        if found or due:
+        if found or due or self._compare:
             self._look_due = due
             self._poke()
         if wake is None:
@@ -153,11 +155,12 @@ class TaskScheduler:
     # --- the writer's listener
 
     def wishes(self, pendings: list[Pending]) -> Wishes:
+        if self._forget:
+            self._forget_now()
         if not self.accepting or self.membership_of is None:
             return Wishes()
         if self._compare:
-            self._compare = False
-            self._release_unknown(self.membership_of())
+            self._compare_with_database(self.membership_of())
         ending = sum(
             1
             for pending in pendings
@@ -240,14 +243,22 @@ class TaskScheduler:
             self._poke()
 
     def fenced(self) -> None:
-        self.forget_held()
         self._lost()
+        self._forget_now()
 
     def forget_held(self) -> None:
-        """What this engine held is lost or was stopped; compare with the database before the next batch."""
+        """What this engine held is lost or was stopped; any thread may say so, the writer's forgets between batches."""
+        self._forget = self._compare = True
+        self._poke()
+
+    def _forget_now(self) -> None:
+        """On the writer's thread: a batch in flight may have claimed more, which must stop too."""
+        self._forget = False
         self._held.clear()
         self._mine.clear()
         self._compare = True
+        if self.dispatcher is not None:
+            self.dispatcher.drop_soon()
 
     def unplanned(self, definition_id: str, pendings: list[Pending]) -> None:
         self._load_plan(definition_id, pendings)
@@ -255,6 +266,16 @@ class TaskScheduler:
     def reconnected(self) -> None:
         self._compare = True
         self._poke()
+
+    def _compare_with_database(self, membership: Membership) -> None:
+        self._compare = False
+        try:
+            self._release_unknown(membership)
+        except RepositoryError:
+            log.warning(
+                "held tasks cannot be compared yet", exc_info=True, extra={"action": "compare_failed"}
+            )
+            self._compare = True  # the batch goes on: its outcomes must not be lost with this look
 
     def _release_unknown(self, membership: Membership) -> None:
         """Rows that the database gives to this engine and that nothing here executes go back (a commit whose answer
