@@ -203,7 +203,8 @@ class Draft:
         row.ready_at = self.now if new is TaskState.QUEUED else None
         row.engine = self.terms.engine if new is TaskState.RUNNING else None
         row.ended_at = self.now if new in TERMINAL_TASK_STATES else None
-        row.wake_at = None
+        if row.cursor is None or row.closed is None:  # else a sweep goes on, whatever its scope's state
+            row.wake_at = None
         self._journal(row.path, row.attempt, old, new, reason)
 
     def move_instance(self, event: InstanceEvent, reason: str) -> None:

@@ -97,18 +97,23 @@ class Ripple:
         )
 
     def is_closed(self, scope: TaskRow) -> bool:
-        """True when the scope, or one around it whose rows are not all swept yet, starts nothing new."""
-        if scope.closed:
-            return True
-        if not self.draft.instance.sweeps:
-            return False
-        outer = scope.scope
-        while outer is not None:
-            row = self.draft.known(outer)
-            if row.closed:
+        """True when the scope, or one around it whose rows are not all swept yet, starts nothing new.
+
+        A map that keeps its rest is closed for its verdict only: its items go on as long as the scope around it does.
+        """
+        row: TaskRow | None = scope
+        while row is not None:
+            if row.closed is None:
+                if not self.draft.instance.sweeps:
+                    return False  # every open scope below a closed one has been closed by its sweep
+            elif not self._keeps_rest(row):
                 return True
-            outer = row.scope
+            row = self.draft.known(row.scope) if row.scope is not None else None
         return False
+
+    def _keeps_rest(self, scope: TaskRow) -> bool:
+        node = map_of(self.plan, scope)
+        return node is not None and node.join.rest == "keep"
 
     # --- successors
 
@@ -231,6 +236,8 @@ class Ripple:
 
     def _leave(self, row: TaskRow) -> None:
         """A row and everything below it is at rest."""
+        if row.cursor is not None and row.closed:
+            self._sweep_over(row)
         if row.scope is None:
             self._end_instance(row)
             return
@@ -292,6 +299,12 @@ class Ripple:
             draft.instance.sweeps -= 1
         for row in rows:
             self._stop(row, hard=hard)
+
+    def _sweep_over(self, scope: TaskRow) -> None:
+        """Nothing is left below a scope whose sweep would go on: everything ended by itself meanwhile."""
+        scope = self.draft.edit(scope.path, counters=True)
+        scope.cursor = scope.wake_at = None
+        self.draft.instance.sweeps -= 1
 
     def _stop(self, row: TaskRow, *, hard: bool) -> None:
         if row.state is TaskState.RUNNING:
