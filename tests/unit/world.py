@@ -1,0 +1,227 @@
+"""One instance in a dict, driven through `decide` alone: the database's part is played by `World`.
+
+`World` answers every `Need`, keeps what a decision writes, and after each step checks what must hold between the rows:
+counters, the columns that belong to a state, one image per row, one journal row per transition.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from strataflow.engine import draft as drafts
+from strataflow.engine.compiler import compile_definition
+from strataflow.engine.decide import Decision, decide, first_keys
+from strataflow.engine.draft import Snapshot, Terms
+from strataflow.engine.errors import EngineError
+from strataflow.engine.events import Applied, Event, StartInstance, TaskEnded, TimerDue
+from strataflow.engine.outcomes import Outcome, Payload, Succeeded
+from strataflow.engine.plan import Plan
+from strataflow.engine.states import INSTANCE_TRANSITIONS, TASK_TRANSITIONS
+from strataflow.repositories.batch import Changes
+from strataflow.repositories.records import (
+    TERMINAL_INSTANCE_STATES,
+    TERMINAL_TASK_STATES,
+    InstanceRow,
+    InstanceState,
+    JournalRow,
+    TaskRow,
+    TaskState,
+    VarRow,
+)
+
+INSTANCE = "018f0000-0000-7000-8000-000000000001"
+ME = "018f0000-0000-7000-8000-00000000000e"
+OTHER = "018f0000-0000-7000-8000-00000000000f"
+Doc = dict[str, Any]
+
+
+def plan_of(nodes: Doc, **top: Any) -> Plan:
+    """Compile a definition; executors are not asked for."""
+    document = {"dsl": "1", "name": "flow", "nodes": nodes, **top}
+    return compile_definition(document, registry=None, definition_id="d", version=1)[1]
+
+
+def run(**fields: Any) -> Doc:
+    """Give a node that calls an executor."""
+    return {"run": "t.x", **fields}
+
+
+def text(value: str) -> Succeeded:
+    """Give a success with this JSON text."""
+    return Succeeded(Payload(value))
+
+
+@dataclass
+class World:
+    """The rows of one instance."""
+
+    plan: Plan
+    now: int = 1_000_000
+    executors: frozenset[str] = frozenset({"t.x", "t.y"})
+    instance: InstanceRow | None = None
+    tasks: dict[str, TaskRow] = field(default_factory=dict[str, TaskRow])
+    journal: list[JournalRow] = field(default_factory=list[JournalRow])
+    blobs: dict[str, str] = field(default_factory=dict[str, str])
+    vars: dict[tuple[str, str], VarRow] = field(default_factory=dict[tuple[str, str], VarRow])
+    #: How often the last step asked for rows.
+    needs: int = 0
+
+    # --- acting
+
+    def step(self, *events: Event, slots: int = 0, executes: bool = True, **terms: Any) -> Decision:
+        """Fold events in one transaction and keep what it writes."""
+        given = {"now": self.now, "engine": ME, "executors": self.executors} | terms
+        snapshot = Snapshot(self.instance.copy() if self.instance else None)
+        for path in {path for event in events for path in first_keys(self.plan, event)}:
+            self._read(snapshot, path)
+        self.needs = 0
+        while True:
+            found = decide(self.plan, snapshot, events, Terms(slots=slots, executes=executes, **given))
+            if isinstance(found, Decision):
+                break
+            self.needs += 1
+            assert self.needs < 10_000, "decide asks without end"
+            for path in found.keys:
+                self._read(snapshot, path)
+            if found.sweep is not None:
+                snapshot.sweeps[found.sweep] = self._unfinished(*found.sweep)
+        self._keep(found.changes)
+        self.check()
+        return found
+
+    def start(self, **terms: Any) -> Decision:
+        """Start the instance."""
+        return self.step(StartInstance(INSTANCE, "d", Payload("{}")), **terms)
+
+    def end(self, path: str, outcome: Outcome | None = None, **terms: Any) -> Applied | EngineError:
+        """End the attempt that holds a task now."""
+        return self.step(self.ended(path, outcome), **terms).results[0]
+
+    def ended(self, path: str, outcome: Outcome | None = None) -> TaskEnded:
+        """Make the event with the token of whoever holds the task now."""
+        row = self.tasks[path]
+        return TaskEnded(INSTANCE, path, row.attempt, row.engine or ME, outcome or Succeeded())
+
+    def timers(self, limit: int = 100, **terms: Any) -> list[str]:
+        """Fire every timer that is due, as one batch."""
+        due = [p for p, r in sorted(self.tasks.items()) if r.wake_at is not None and r.wake_at <= self.now]
+        if due:
+            self.step(*(TimerDue(INSTANCE, path) for path in due[:limit]), **terms)
+        return due[:limit]
+
+    # --- looking
+
+    def state(self, path: str) -> str:
+        return self.tasks[path].state.value
+
+    def states(self) -> dict[str, str]:
+        return {path: row.state.value for path, row in sorted(self.tasks.items())}
+
+    def having(self, state: TaskState) -> list[str]:
+        """Give the paths of all tasks in a state."""
+        return sorted(path for path, row in self.tasks.items() if row.state is state)
+
+    @property
+    def done(self) -> bool:
+        return self.instance is not None and self.instance.state in TERMINAL_INSTANCE_STATES
+
+    def arrows(self) -> set[tuple[str | None, str, bool]]:
+        """Give every (from, to, is an instance's) of the journal."""
+        return {(row.from_state, row.to_state, row.path is None) for row in self.journal}
+
+    # --- the database's part
+
+    def _read(self, snapshot: Snapshot, path: str) -> None:
+        row = self.tasks.get(path)
+        snapshot.tasks[path] = row.copy() if row else None
+
+    def _unfinished(self, scope: str, after: str) -> list[TaskRow]:
+        high = scope + "]" if scope else "~"
+        paths = sorted(p for p, r in self.tasks.items() if r.state not in TERMINAL_TASK_STATES)
+        return [self.tasks[p].copy() for p in paths if after < p < high][: drafts.SWEEP_LIMIT]
+
+    def _keep(self, changes: Changes) -> None:
+        for row in (*changes.new_instances, *changes.instances):
+            self.instance = row.copy()
+        fresh = [*changes.new_leaves, *changes.new_scopes]
+        known = [*changes.leaves, *changes.scopes]
+        paths = [row.path for row in (*fresh, *known)]
+        assert len(paths) == len(set(paths)), "a row is written twice in one transaction"
+        assert not [row.path for row in fresh if row.path in self.tasks], "an insert meets a row"
+        assert not [row.path for row in known if row.path not in self.tasks], "an update meets no row"
+        for row in changes.leaves:
+            self._check_leaf(self.tasks[row.path], row)
+        self._check_journal(changes, {row.path for row in fresh})
+        self.tasks |= {row.path: row.copy() for row in (*fresh, *known)}
+        self.journal += changes.journal
+        self.blobs |= {blob.key: blob.body for blob in changes.blobs}
+        self.vars |= {(var.scope, var.name): var for var in changes.vars}
+
+    @staticmethod
+    def _check_leaf(old: TaskRow, new: TaskRow) -> None:
+        """A leaf's update does not write the columns of a scope."""
+        for name in ("open", "total", "next", "width", "done", "failed", "skipped", "cursor"):
+            assert getattr(old, name) == getattr(new, name), f"{new.path}: {name} is not written for a leaf"
+
+    def _check_journal(self, changes: Changes, fresh: set[str]) -> None:
+        at: dict[str, str | None] = {path: None if path in fresh else "" for path in fresh}
+        for row in changes.journal:
+            if row.path is None:
+                continue
+            old = at.get(row.path, self.tasks[row.path].state if row.path in self.tasks else None)
+            assert row.from_state == old, f"{row.path}: the journal leaves {row.from_state}, the row is {old}"
+            state = TaskState(row.from_state) if row.from_state else None
+            assert row.to_state in TASK_TRANSITIONS[state].values()
+            at[row.path] = row.to_state
+        for row in (*changes.leaves, *changes.scopes, *changes.new_leaves, *changes.new_scopes):
+            assert at.get(row.path, row.state) == row.state, f"{row.path}: the journal ends elsewhere"
+
+    def check(self) -> None:
+        """Check what must hold between the rows after every transaction."""
+        if self.instance is None:
+            return
+        open_rows: dict[str | None, int] = {}
+        for row in self.tasks.values():
+            self._check_row(row)
+            if row.state not in TERMINAL_TASK_STATES or row.open > 0:
+                open_rows[row.scope] = open_rows.get(row.scope, 0) + 1
+        for row in self.tasks.values():
+            assert row.open == open_rows.get(row.path, 0), f"{row.path}: open is {row.open}"
+        sweeping = sum(1 for row in self.tasks.values() if row.cursor is not None)
+        assert self.instance.sweeps == sweeping, (
+            f"sweeps is {self.instance.sweeps}, {sweeping} scopes are swept"
+        )
+        if self.done:
+            self._check_ended(open_rows)
+
+    @staticmethod
+    def _check_row(row: TaskRow) -> None:
+        """The CHECK constraints of `tables.py` that concern one state."""
+        state, label = row.state, f"{row.path} ({row.state})"
+        assert (state is TaskState.RUNNING) == (row.engine is not None), label
+        assert (state is TaskState.QUEUED) == (row.ready_at is not None), label
+        assert (state in TERMINAL_TASK_STATES) == (row.ended_at is not None), label
+        assert state is not TaskState.RUNNING or row.wake_at is None or row.closed is not None, label
+        assert state is not TaskState.RETRYING or row.wake_at is not None, label
+        assert state is not TaskState.PENDING or row.remaining > 0 or row.wake_at is not None, label
+        assert state is not TaskState.FAILED or row.error is not None, label
+        assert row.cursor is None or row.wake_at is not None, f"{label}: nobody goes on with its sweep"
+        assert min(row.remaining, row.open, row.next, row.done, row.failed, row.skipped) >= 0, label
+        assert row.total is None or row.next <= row.total, label
+
+    def _check_ended(self, open_rows: dict[str | None, int]) -> None:
+        assert not open_rows, f"the instance ended before {sorted(self.states().items())}"
+        assert not [p for p, r in self.tasks.items() if r.wake_at is not None or r.ready_at is not None]
+        root = self.tasks[""].state.value
+        assert self.instance is not None
+        assert root == self.instance.state.value, "the instance ends as its root does"
+        states: dict[str | None, str | None] = {}
+        for row in self.journal:
+            assert states.get(row.path) == row.from_state, "the journal has a gap"
+            states[row.path] = row.to_state
+            if row.path is None:
+                old = InstanceState(row.from_state) if row.from_state else None
+                assert row.to_state in INSTANCE_TRANSITIONS[old].values()
+        assert {p: s for p, s in states.items() if p is not None} == self.states()
+        assert states[None] == self.instance.state
