@@ -196,12 +196,12 @@ def explained(url: DatabaseUrl) -> Generator[None]:
         with translated(), _unwrapped():
             yield
     except ConnectionLost as exc:
-        raise ConnectionLost(f"cannot connect to {url.label}: {_last_line(exc)}") from exc
+        raise ConnectionLost(f"cannot connect to {url.label}: {_on_one_line(exc)}") from exc
     except RepositoryError as exc:
         advice = _ADVICE.get(_code(exc.__cause__))
         if advice is None:
             raise
-        raise UnusableDatabase(f"cannot use {url.label}: {advice} ({_last_line(exc)})") from exc
+        raise UnusableDatabase(f"cannot use {url.label}: {advice} ({_on_one_line(exc)})") from exc
 
 
 @contextmanager
@@ -214,8 +214,8 @@ def _unwrapped() -> Generator[None]:
         raise exc.orig from None
 
 
-def _last_line(exc: BaseException) -> str:
-    return (str(exc).strip().splitlines() or [type(exc).__name__])[-1].strip()
+def _on_one_line(exc: BaseException) -> str:
+    return " ".join(str(exc).split()) or type(exc).__name__
 
 
 def _code(exc: BaseException | None) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from strataflow.repositories import engines, views
+from strataflow.repositories import engines, migrate, views
 from strataflow.repositories.batch import Changes
 from strataflow.repositories.database import Database
 from strataflow.repositories.dialect import LostPrepared, PostgresConnection
@@ -22,7 +22,10 @@ from tests.support.writers import TTL, WISH, Writer, ready
 
 
 SESSION = {
-    "settings": "SELECT name, setting FROM pg_settings WHERE source = 'session' OR name = 'search_path'",
+    # the isolation level is shown there too while a transaction lasts
+    "settings": """
+        SELECT name, setting FROM pg_settings
+        WHERE source = 'session' AND NOT starts_with(name, 'transaction_') OR name = 'search_path'""",
     "channels": "SELECT pg_listening_channels()",
     "advisory": "SELECT objid FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()",
     "temporary": "SELECT relname FROM pg_class WHERE relpersistence = 't'",
@@ -67,6 +70,23 @@ def test_a_batch_leaves_nothing_in_the_session(migrated_pg_url: str) -> None:
     assert before["channels"] == before["advisory"] == before["temporary"] == []
     assert _raw(writer).info.transaction_status == psycopg.pq.TransactionStatus.IDLE
     writer.connection.close()
+    database.close()
+
+
+def test_reads_and_short_writes_leave_nothing_in_the_session(migrated_pg_url: str) -> None:
+    migrate.upgrade(f"{migrated_pg_url}?schema=other")
+    database = Database(f"{migrated_pg_url}?schema=other")
+    with psycopg.connect(migrated_pg_url) as fresh:
+        clean = {name: fresh.execute(query.encode()).fetchall() for name, query in SESSION.items()}
+    for transaction in (database.read, database.write):
+        for _ in range(8):
+            with transaction() as connection:
+                views.instances(connection)
+        with transaction() as connection:
+            raw: Any = connection.connection.driver_connection
+        assert {name: raw.execute(query).fetchall() for name, query in SESSION.items()} == clean
+        assert raw.execute("SELECT count(*) FROM pg_prepared_statements").fetchone() == (0,)
+        raw.rollback()
     database.close()
 
 

@@ -11,6 +11,7 @@ import pytest
 from strataflow.repositories import definitions
 from strataflow.repositories.database import Database
 from strataflow.repositories.definitions import StoredDefinition, UnknownDefinition
+from tests.support.writers import Writer, beside
 
 
 def _store(
@@ -96,6 +97,17 @@ def test_pages_go_by_name_with_the_newest_version_first(database: Database) -> N
         assert [(d.name, d.version) for d in rest] == [("b", 1)]
         assert [d.name for d in definitions.listing(connection, name="a")] == ["a", "a"]
         assert [(d.name, d.version) for d in definitions.listing(connection, active_only=True)] == [("b", 1)]
+
+
+def test_of_two_that_activate_at_once_the_last_one_stands(database: Database, writer: Writer) -> None:
+    for content in ("a", "b", "c"):
+        _store(database, content)
+    definitions.activate(database, "flow", 1)
+    with contextlib.ExitStack() as waiting, database.write() as connection:
+        definitions.activate(connection, "flow", 2)
+        waiting.enter_context(beside(writer, lambda: definitions.activate(database, "flow", 3)))
+    with database.read() as connection:
+        assert [d.version for d in definitions.listing(connection, active_only=True)] == [3]
 
 
 def test_many_that_store_at_once_agree(database: Database) -> None:
