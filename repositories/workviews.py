@@ -24,7 +24,7 @@ from .readmodels import (
     page_size,
     uuid_text,
 )
-from .records import EngineRole, EngineState, TaskRow, TaskState
+from .records import EngineRole, EngineState, InstanceState, TaskRow, TaskState
 from .tables import ENGINES, INSTANCES, TASKS
 
 __all__ = [
@@ -107,8 +107,9 @@ def _held(
 
 
 def unfinished_count(connection: Connection) -> int:
-    """Count the instances that have not ended."""
-    return connection.execute(select(func.count()).select_from(INSTANCES).where(ACTIVE)).scalar_one()
+    """Count the instances that have not ended and would go on by themselves: paused ones are left out."""
+    going = select(func.count()).select_from(INSTANCES).where(ACTIVE, INSTANCES.c.state != InstanceState.PAUSED)
+    return connection.execute(going).scalar_one()
 
 
 def unclaimable(
