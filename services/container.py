@@ -1,13 +1,13 @@
 """The composition root: puts database, registry, engine and services together from a few options.
 
-Two ways in: `reading` opens the database alone (lists, status, history: no thread is started, nothing is written), and
-`running` starts an engine (a client that only writes, or one that executes). What is slow to import is imported here,
-when it is used, so that a command line that only prints its help stays quick.
+Three ways in: `offline` needs no database (validate, graph), `reading` opens it alone (lists, status, history: no
+thread is started, nothing is written), `running` starts an engine (a client that only writes, or one that executes).
+What is slow to import is imported where it is used, so that a command line that only prints its help stays quick.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .execution_service import ExecutionService
     from .workflow_service import WorkflowService
 
-__all__ = ["DEFAULT_URL", "Options", "Services", "make_registry", "reading", "running"]
+__all__ = ["DEFAULT_URL", "Options", "Services", "make_registry", "offline", "reading", "running"]
 
 #: The file in the current folder that is used when nobody names a database.
 DEFAULT_URL: Final = "sqlite:///strataflow.db"
@@ -35,6 +35,8 @@ class Options:
     executes: bool = False
     #: May definitions call `shell` and `python.call`?
     allow_local_code: bool = True
+    #: Make the SQLite file if it is not there.
+    create: bool = False
     #: Executor attempts at a time.
     slots: int = 100
     #: Queues to serve; empty = all.
@@ -53,6 +55,11 @@ class Services:
     #: None when only the database was opened.
     engine: WorkflowEngine | None = None
 
+    @property
+    def engine_id(self) -> str:
+        """The id under which this process stands in the database; empty for a reader."""
+        return self.engine.parts.engine_id if self.engine is not None else ""
+
 
 def make_registry(options: Options) -> ExecutorRegistry:
     """Built-in domains, installed plugins, then the modules named. Raises RegistryError for a module that is broken."""
@@ -64,45 +71,58 @@ def make_registry(options: Options) -> ExecutorRegistry:
     return registry
 
 
+def offline(options: Options) -> WorkflowService:
+    """Definitions of files: no database is opened. Raises RegistryError."""
+    from .workflow_service import WorkflowService
+
+    return WorkflowService(make_registry(options))
+
+
 @contextmanager
-def reading(options: Options) -> Iterator[Services]:
-    """The database alone. Raises NotFound without a SQLite file, SchemaError, DatabaseUnavailable."""
+def reading(options: Options) -> Generator[Services]:
+    """The database alone.
+
+    Raises:
+        NotFound: there is no SQLite file and `create` is off.
+        SchemaError, DatabaseUnavailable: the database does not fit, or cannot be opened.
+    """
     from ..engine.catalog import Catalog
-    from ..engine.errors import NotFound
     from ..engine.plans import PlanCache
     from ..engine.translate import engine_errors
     from ..repositories.database import Database
     from ..repositories.migrate import require_current
-    from ..repositories.url import DatabaseUrl
     from .execution_service import ExecutionService
     from .workflow_service import WorkflowService
 
+    if not options.create:
+        _require_file(options)
+    registry = make_registry(options)
     with engine_errors():
-        url = DatabaseUrl.parse(options.url)
-        if url.path is not None and not url.path.exists():
-            raise NotFound(
-                f"there is no database {url.label}.",
-                hint="`strataflow run FILE` makes one here; name another one with --db URL.",
-            )
-        require_current(url)
-        registry = make_registry(options)
-        database = Database(url)
-        try:
-            catalog = Catalog(database, registry, PlanCache(), executes=False)
-            executions = ExecutionService(database, catalog)
-            yield Services(WorkflowService(database, catalog), executions, registry)
-        finally:
-            database.close()
+        database = Database(options.url)
+        require_current(database.url)
+    try:
+        catalog = Catalog(database, registry, PlanCache(), executes=False)
+        workflows = WorkflowService(registry, database=database, catalog=catalog)
+        yield Services(workflows, ExecutionService(database, catalog), registry)
+    finally:
+        database.close()
 
 
 @contextmanager
-def running(options: Options) -> Iterator[Services]:
-    """An engine, started; it is stopped when the block ends. Raises SchemaError, DatabaseUnavailable."""
+def running(options: Options) -> Generator[Services]:
+    """An engine, started; it is stopped when the block ends.
+
+    Raises:
+        NotFound: there is no SQLite file and `create` is off.
+        SchemaError, DatabaseUnavailable: the database does not fit, or cannot be opened.
+    """
     from ..engine.config import EngineConfig
     from ..engine.workflow_engine import WorkflowEngine
     from .execution_service import ExecutionService
     from .workflow_service import WorkflowService
 
+    if not options.create:
+        _require_file(options)
     config = EngineConfig(
         executes=options.executes,
         slots=options.slots,
@@ -112,5 +132,17 @@ def running(options: Options) -> Iterator[Services]:
     registry = make_registry(options)
     with WorkflowEngine(options.url, registry=registry, config=config) as engine:
         catalog = engine.parts.catalog
-        executions = ExecutionService(engine.database, catalog, engine)
-        yield Services(WorkflowService(engine.database, catalog), executions, registry, engine)
+        workflows = WorkflowService(registry, database=engine.database, catalog=catalog)
+        yield Services(workflows, ExecutionService(engine.database, catalog, engine), registry, engine)
+
+
+def _require_file(options: Options) -> None:
+    from ..engine.errors import NotFound
+    from ..repositories.url import DatabaseUrl
+
+    url = DatabaseUrl.parse(options.url)
+    if url.path is not None and not url.path.exists():
+        raise NotFound(
+            f"there is no database {url.label}.",
+            hint="`strataflow run FILE` makes one in the current folder; name another one with --db URL.",
+        )

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ..engine.catalog import Catalog, DefinitionSource, Registered
 from ..engine.errors import EngineStopped, NotFound
 from ..engine.outputs import OutputReader
 from ..engine.status import WorkflowStatus, status_of
 from ..engine.translate import engine_errors
-from ..engine.workflow_engine import WorkflowEngine
+from ..engine.waiters import Waiters
 from ..repositories import views
 from ..repositories.database import Database
 from ..repositories.readmodels import HistoryRow, InstanceSummary, LogEntry, PrefixAmbiguous, PrefixUnknown
-from ..repositories.records import InstanceState, TaskRow, TaskState
+from ..repositories.records import EngineRole, InstanceState, TaskRow, TaskState
+from .live import LiveView
 from .task_view import TaskView, TaskViews
+
+if TYPE_CHECKING:
+    from ..engine.workflow_engine import WorkflowEngine
 
 __all__ = ["ExecutionService"]
 
@@ -30,6 +35,7 @@ class ExecutionService:
         self._catalog = catalog
         self._engine = engine
         self._outputs = OutputReader(database)
+        self._waiters = Waiters(database) if engine is None else engine.parts.waiters
 
     # --- changing
 
@@ -40,13 +46,11 @@ class ExecutionService:
         return self._running.start_now(definition, inputs, key=key)
 
     def wait(self, instance_id: str, timeout_s: float | None = None) -> bool:
-        """Block until the instance has ended, in whatever process; False after the timeout."""
-        return self._running.parts.waiters.wait(instance_id, timeout_s)
+        """Block until the instance has ended, in whatever process; False after the timeout. Raises NotFound."""
+        return self._waiters.wait(instance_id, timeout_s)
 
     def cancel(self, instance_id: str, reason: str = "cancelled by its user") -> None:
         """Ask an instance to stop; durable when this returns. Raises NotFound, IllegalTransition."""
-        import asyncio
-
         asyncio.run(self._running.cancel_workflow(instance_id, reason))
 
     @property
@@ -59,13 +63,13 @@ class ExecutionService:
 
     def resolve(self, prefix: str) -> str:
         """The id of the one instance whose id begins like this. Raises NotFound."""
-        try:
-            with engine_errors(), self._database.read() as connection:
+        with engine_errors(), self._database.read() as connection:
+            try:
                 return views.find_instance(connection, prefix).id
-        except PrefixUnknown as exc:
-            raise NotFound(f"{exc}.", hint="`strataflow list` shows what there is.") from exc
-        except PrefixAmbiguous as exc:
-            raise NotFound(f"{exc}.", hint="Write more of the id.") from exc
+            except PrefixUnknown as exc:
+                raise NotFound(f"{exc}.", hint="`strataflow list` shows what there is.") from exc
+            except PrefixAmbiguous as exc:
+                raise NotFound(f"{exc}.", hint="Write more of the id.") from exc
 
     def status(self, instance_id: str) -> WorkflowStatus:
         """One instance with its inputs and its result. Raises NotFound."""
@@ -125,6 +129,10 @@ class ExecutionService:
                 return
             after = page[-1].seq
 
+    def live(self, instance_id: str) -> LiveView:
+        """A view to look at again and again while the instance runs. Raises NotFound."""
+        return LiveView(self._database, self._catalog, instance_id)
+
     def pending_tasks(self, limit: int = 100) -> list[TaskRow]:
         """Ready tasks of all instances in the order in which they would be claimed."""
         with engine_errors(), self._database.read() as connection:
@@ -134,3 +142,20 @@ class ExecutionService:
         """How many instances have not ended."""
         with engine_errors(), self._database.read() as connection:
             return views.unfinished_count(connection)
+
+    def workers(self) -> int:
+        """How many processes execute tasks of this database now, as far as it knows."""
+        with engine_errors(), self._database.read() as connection:
+            return sum(
+                1 for each in views.engines(connection, alive_only=True) if each.role is EngineRole.ENGINE
+            )
+
+    def paused(self) -> int:
+        """How many instances are paused: they go on only when somebody resumes them."""
+        return sum(1 for _ in self.instances(state=InstanceState.PAUSED))
+
+    def started_before(self, name: str, key: str) -> str | None:
+        """The instance that was started under this key of this definition name."""
+        with engine_errors(), self._database.read() as connection:
+            view = views.instance_by_key(connection, name, key)
+        return None if view is None else view.id

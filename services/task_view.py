@@ -15,6 +15,7 @@ from ..engine.plan import Plan
 from ..repositories import views
 from ..repositories.database import Database
 from ..repositories.records import TaskRow, TaskState
+from .inputs_view import InputsView
 
 __all__ = ["TaskView", "TaskViews", "node_name"]
 
@@ -77,17 +78,20 @@ class TaskViews:
                 f"there is no instance {instance_id}.", hint="`strataflow list` shows what there is."
             )
         plan = self._catalog.plan(instance.definition_id)
+        inputs = InputsView(self._database, plan, instance)
         after = ""
         while True:
             with self._database.read() as connection:
                 rows = views.tasks(connection, instance_id, state=state, limit=_PAGE, after=after)
-                page = [self._view(connection, plan, row) for row in rows]
+            got = inputs.of(rows)
+            with self._database.read() as connection:
+                page = [self._view(connection, plan, row, got.get(row.path)) for row in rows]
             yield from page
             if len(rows) < _PAGE:
                 return
             after = rows[-1].path
 
-    def _view(self, connection: Any, plan: Plan, row: TaskRow) -> TaskView:
+    def _view(self, connection: Any, plan: Plan, row: TaskRow, got: Any) -> TaskView:
         error = decode(row.error) if row.error else None
         output: Any = None
         if row.state is TaskState.COMPLETED:
@@ -104,7 +108,7 @@ class TaskViews:
             queue=row.queue,
             started_at=iso(row.started_at),
             ended_at=iso(row.ended_at),
-            input=None,
+            input=got,
             output=output,
             error=error,
         )

@@ -1,45 +1,123 @@
-"""Use cases around definitions: check, store, list."""
+"""Use cases around definitions: check, draw, store, list, choose the active version."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal
 
-from ..engine.catalog import Catalog, DefinitionSource, Registered
-from ..engine.translate import engine_errors
-from ..repositories import definitions
-from ..repositories.database import Database
-from ..repositories.definitions import StoredDefinition
+from ..engine.errors import DefinitionError, EngineError, NotFound
+from ..executors.registry import ExecutorRegistry
+from .documents import Checked, check_document, definitions_in, read_document
 
-__all__ = ["WorkflowService"]
+if TYPE_CHECKING:
+    from ..engine.catalog import Catalog, Registered
+    from ..engine.definition import Definition
+    from ..engine.plan import Plan
+    from ..repositories.database import Database
+    from ..repositories.definitions import StoredDefinition
 
+__all__ = ["GraphFormat", "WorkflowService"]
+
+GraphFormat = Literal["mermaid", "dot", "svg"]
 _PAGE: Final = 500
 
 
 class WorkflowService:
-    """Definitions of one database."""
+    """Definitions: of files, and of one database where there is one."""
 
-    def __init__(self, database: Database, catalog: Catalog) -> None:
+    def __init__(
+        self,
+        registry: ExecutorRegistry,
+        *,
+        database: Database | None = None,
+        catalog: Catalog | None = None,
+    ) -> None:
+        self._registry = registry
         self._database = database
         self._catalog = catalog
 
-    def register(self, source: DefinitionSource, *, activate: bool = False) -> Registered:
-        """Check and store a definition; the same content is stored once. Raises DefinitionError."""
+    # --- without a database
+
+    def validate(self, path: Path) -> Checked:
+        """Every problem of a file's definition. Raises NotFound when there is no such file."""
+        return check_document(read_document(path), self._registry)
+
+    def require_valid(self, path: Path) -> tuple[Definition, Plan]:
+        """A file's definition and its plan. Raises NotFound, DefinitionError."""
+        checked = self.validate(path)
+        if checked.definition is None or checked.plan is None:
+            raise DefinitionError(checked.problems, name=checked.name)
+        return checked.definition, checked.plan
+
+    def schema(self) -> dict[str, Any]:
+        """The JSON Schema of the definition language, for editors."""
+        from ..engine.schema import definition_schema
+
+        return definition_schema()
+
+    def graph(self, path: Path, form: GraphFormat = "mermaid") -> str:
+        """A file's definition as a drawing. Raises NotFound, DefinitionError."""
+        from .graphs import draw
+
+        return draw(self.require_valid(path)[1], form)
+
+    # --- with one
+
+    def register(self, path: Path, *, activate: bool = False) -> Registered:
+        """Check and store a file's definition; the same content is stored once. Raises DefinitionError."""
+        from ..engine.translate import engine_errors
+
         with engine_errors():
-            return self._catalog.register(source, activate=activate)
+            return self._stored.register(path, activate=activate)
 
     def find(self, reference: str) -> Registered:
-        """A stored definition by `name` or `name@version`. Raises NotFound."""
+        """A stored definition by `name` (the active version, else the newest) or `name@3`. Raises NotFound."""
+        from ..engine.translate import engine_errors
+
         with engine_errors():
-            return self._catalog.find(reference)
+            return self._stored.find(reference)
+
+    def register_folder(self, folder: Path) -> list[Registered]:
+        """Store every definition of a folder, so that others find it by name; what is active stays so."""
+        return [self.register(path) for path in definitions_in(folder)]
+
+    def activate(self, reference: str) -> StoredDefinition:
+        """Make `name@version` the version that a start by name takes. Raises NotFound."""
+        from ..engine.translate import engine_errors
+        from ..repositories.definitions import UnknownDefinition, activate
+
+        name, at, version = reference.partition("@")
+        if not at or not version.isdecimal() or len(version) > 9:
+            raise NotFound(f"{reference!r} names no version.", hint="Write name@3.")
+        with engine_errors():
+            try:
+                return activate(self._opened, name, int(version))
+            except UnknownDefinition as exc:
+                raise NotFound(f"{exc}.", hint="`strataflow definitions` shows what there is.") from exc
 
     def definitions(self, name: str | None = None) -> Iterator[StoredDefinition]:
         """Every stored version by name, the newest of each first."""
+        from ..engine.translate import engine_errors
+        from ..repositories import definitions
+
         after: tuple[str, int] | None = None
         while True:
-            with engine_errors(), self._database.read() as connection:
+            with engine_errors(), self._opened.read() as connection:
                 page = definitions.listing(connection, name=name, limit=_PAGE, after=after)
             yield from page
             if len(page) < _PAGE:
                 return
             after = (page[-1].name, page[-1].version)
+
+    @property
+    def _stored(self) -> Catalog:
+        if self._catalog is None:
+            raise EngineError("this service was made without a database.")
+        return self._catalog
+
+    @property
+    def _opened(self) -> Database:
+        if self._database is None:
+            raise EngineError("this service was made without a database.")
+        return self._database

@@ -10,7 +10,7 @@ from typing import NoReturn
 
 import typer
 
-from . import definitions, inspect, run, worker
+from . import database, definitions, inspect, run, worker
 from .errors import CommandGroup
 
 __all__ = ["app", "main"]
@@ -25,7 +25,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     help="Durable workflows on SQL: a definition in JSON runs to its end, whatever crashes on the way.",
 )
-for module in (run, definitions, inspect, worker):
+for module in (run, inspect, worker, definitions, database):
     module.add_to(app)
 
 

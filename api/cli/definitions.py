@@ -2,10 +2,198 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
 import typer
 
+from .errors import OK, USAGE
+from .options import DB_DEFAULT, Db, Imports, Json, make_options
+from .output import emit_json, local_time, note, print_table, say
+
+if TYPE_CHECKING:
+    from ...engine.errors import Problem
+    from ...repositories.definitions import StoredDefinition
+    from ...services.documents import Checked
+
 __all__ = ["add_to"]
+
+Files = Annotated[list[Path], typer.Argument(metavar="FILE…", help="Definitions, JSON or YAML.")]
+
+
+class Format(StrEnum):
+    """What `graph` can draw."""
+
+    MERMAID = "mermaid"
+    SVG = "svg"
+    DOT = "dot"
 
 
 def add_to(app: typer.Typer) -> None:
     """Register the commands of this module."""
+    app.command(epilog="Example: strataflow validate flows/*.json")(validate)
+    app.command(epilog="Example: strataflow register flow.json --activate")(register)
+    app.command(epilog="Example: strataflow definitions --activate billing.nightly@3")(definitions)
+    app.command(epilog="Example: strataflow graph flow.json --format svg > flow.svg")(graph)
+    app.command(epilog="Example: strataflow schema > strataflow.schema.json")(schema)
+
+
+def validate(files: Files, *, imports: Imports = None, json: Json = False) -> int:
+    """Check definitions and print every problem, each with its place and what to do.
+
+    Needs no database. Executors of your own are known by --import or when their package is installed. Exit code 2 if
+    a definition would be refused.
+    """
+    from ...engine.errors import EngineError, Problem
+    from ...services.container import offline
+    from ...services.documents import Checked
+
+    workflows = offline(make_options(DB_DEFAULT, imports))
+    found: list[tuple[Path, Checked]] = []
+    for file in files:
+        try:
+            found.append((file, workflows.validate(file)))
+        except EngineError as exc:
+            found.append((file, Checked((Problem("", "unreadable", exc.message, exc.hint),))))
+    if json:
+        emit_json([_checked_json(file, checked) for file, checked in found])
+    else:
+        for file, checked in found:
+            _print_checked(file, checked)
+    return OK if all(checked.valid for _, checked in found) else USAGE
+
+
+def _checked_json(file: Path, checked: Checked) -> dict[str, Any]:
+    return {
+        "file": str(file),
+        "name": checked.name,
+        "valid": checked.valid,
+        "problems": [
+            {
+                "pointer": problem.pointer,
+                "code": problem.code,
+                "message": problem.message,
+                "hint": problem.hint,
+                "severity": problem.severity,
+            }
+            for problem in checked.problems
+        ],
+    }
+
+
+def _print_checked(file: Path, checked: Checked) -> None:
+    if checked.plan is not None:
+        count = len(checked.plan.nodes)
+        say(f"{file}: {checked.name} is valid, {count} node{'s' if count != 1 else ''}.")
+    else:
+        count = len(checked.problems)
+        note(f"{file}: {count} problem{'s' if count != 1 else ''}")
+    for problem in checked.problems:
+        _print_problem(problem)
+
+
+def _print_problem(problem: Problem) -> None:
+    mark = "warning, " if problem.severity == "warning" else ""
+    note(f"  {problem.pointer or '/'}: {problem.message} [{mark}{problem.code}]")
+    if problem.hint:
+        note(f"      {problem.hint}")
+
+
+def register(
+    files: Files,
+    *,
+    activate: Annotated[
+        bool, typer.Option("--activate", help="Make them the versions that `start NAME` and flows take.")
+    ] = False,
+    imports: Imports = None,
+    db: Db = DB_DEFAULT,
+    json: Json = False,
+) -> None:
+    """Check and store definitions; the same content is stored once, other content is a new version."""
+    from ...services.container import reading
+
+    with reading(make_options(db, imports, create=True)) as services:
+        found = [services.workflows.register(file, activate=activate) for file in files]
+    for each in found:
+        for warning in each.warnings:
+            note(f"warning: {each.name}: {warning}")
+    rows = [
+        {"id": each.id, "name": each.name, "version": each.version, "hash": each.hash, "active": each.active}
+        for each in found
+    ]
+    if json:
+        emit_json(rows)
+    else:
+        for each in found:
+            say(f"{each.name}@{each.version}{' is active' if each.active else ''}")
+
+
+def definitions(
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Only of this name.")] = None,
+    *,
+    activate: Annotated[
+        str | None,
+        typer.Option("--activate", metavar="NAME@VERSION", help="Make this the active version first."),
+    ] = None,
+    db: Db = DB_DEFAULT,
+    json: Json = False,
+) -> None:
+    """List stored definitions, or choose which version of a name is active."""
+    from ...services.container import reading
+
+    with reading(make_options(db)) as services:
+        if activate is not None:
+            chosen = services.workflows.activate(activate)
+            note(f"{chosen.name}@{chosen.version} is active.")
+            name = name or chosen.name
+        found = list(services.workflows.definitions(name))
+    if json:
+        emit_json([_definition_json(each) for each in found])
+    else:
+        print_table(
+            ["NAME", "VERSION", "ACTIVE", "STORED", "HASH"],
+            (
+                [d.name, str(d.version), "yes" if d.active else "", local_time(d.created_at), d.hash[:12]]
+                for d in found
+            ),
+            right=["VERSION"],
+        )
+
+
+def _definition_json(each: StoredDefinition) -> dict[str, Any]:
+    from ...engine.outputs import iso
+
+    return {
+        "id": each.id,
+        "name": each.name,
+        "version": each.version,
+        "hash": each.hash,
+        "active": each.active,
+        "created_at": iso(each.created_at),
+    }
+
+
+def schema(*, json: Json = False) -> None:
+    """Print the JSON Schema of definitions, for completion and checks in an editor."""
+    from ...services.container import offline
+
+    del json  # it is JSON either way
+    emit_json(offline(make_options(DB_DEFAULT)).schema())
+
+
+def graph(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The definition, JSON or YAML.")],
+    *,
+    form: Annotated[Format, typer.Option("--format", help="mermaid, svg or dot.")] = Format.MERMAID,
+    imports: Imports = None,
+    json: Json = False,
+) -> None:
+    """Draw a definition: its nodes, what waits for what, what runs inside maps and groups."""
+    from ...services.container import offline
+
+    drawing = offline(make_options(DB_DEFAULT, imports)).graph(file, form.value)
+    if json:
+        emit_json({"file": str(file), "format": form.value, "graph": drawing})
+    else:
+        say(drawing.removesuffix("\n"))

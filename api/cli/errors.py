@@ -3,27 +3,44 @@
 | code | when |
 |---|---|
 | 0 | done, completed |
-| 1 | the instance failed or was cancelled; or anything went wrong that is not the caller's |
+| 1 | the instance failed or was cancelled; or something went wrong that is not the caller's |
 | 2 | bad usage, invalid definition or inputs, not found |
 | 130 | interrupted; what was started goes on later |
 """
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, cast
 
 import click
 from typer.core import TyperGroup
 
-__all__ = ["FAILED", "INTERRUPTED", "OK", "USAGE", "CommandGroup", "UsageProblem", "code_of", "message_of"]
+from .output import debugging, note
+
+__all__ = [
+    "FAILED",
+    "INTERRUPTED",
+    "OK",
+    "USAGE",
+    "CommandFailed",
+    "CommandGroup",
+    "UsageProblem",
+    "code_of",
+    "message_of",
+]
 
 OK: Final = 0
 FAILED: Final = 1
 USAGE: Final = 2
 INTERRUPTED: Final = 130
+
+#: Codes of engine errors that are the caller's. By name, so that no engine is imported for a usage error.
+_USAGE_CODES: Final = frozenset({"definition", "expression", "inputs", "not_found", "payload"})
 
 
 class UsageProblem(Exception):
@@ -31,6 +48,10 @@ class UsageProblem(Exception):
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(f"{message} {hint}" if hint else message)
+
+
+class CommandFailed(Exception):
+    """Raised by a command that could not do what it was asked, through no fault of its caller."""
 
 
 class CommandGroup(TyperGroup):
@@ -45,75 +66,85 @@ class CommandGroup(TyperGroup):
         windows_expand_args: bool = True,  # noqa: FBT001, FBT002 - click's signature
         **extra: Any,
     ) -> NoReturn:
-        """Never returns."""
+        """Run one command line; never returns."""
+        given = list(sys.argv[1:] if args is None else args)
+        _take_debug(given)
+        _tolerant_stdout()
         try:
             found: Any = super().main(
-                args,
-                prog_name=prog_name,
+                given,
+                prog_name=prog_name or "strataflow",
                 complete_var=complete_var,
                 standalone_mode=False,
                 windows_expand_args=windows_expand_args,
                 **extra,
             )
-        except Exception as exc:
-            if _debugging(args):
+        except (Exception, KeyboardInterrupt) as exc:
+            if debugging() and not isinstance(exc, click.ClickException | UsageProblem):
                 raise
             sys.exit(_report(exc))
         sys.exit(found if isinstance(found, int) else OK)
 
 
-def _debugging(args: Sequence[str] | None) -> bool:
-    return "--debug" in (sys.argv if args is None else args) or os.environ.get(
-        "STRATAFLOW_DEBUG", ""
-    ) not in {"", "0"}
+def _take_debug(args: list[str]) -> None:
+    """`--debug` may stand anywhere; worker processes hear of it through the environment."""
+    end = args.index("--") if "--" in args else len(args)
+    if "--debug" in args[:end]:
+        args.remove("--debug")
+        os.environ["STRATAFLOW_DEBUG"] = "1"
 
 
-def _report(exc: Exception) -> int:
+def _tolerant_stdout() -> None:
+    """A terminal that cannot show a character shows `?` instead of ending the command."""
+    with contextlib.suppress(AttributeError, io.UnsupportedOperation):
+        cast("Any", sys.stdout).reconfigure(errors="replace")
+
+
+def _report(exc: BaseException) -> int:
     if isinstance(exc, BrokenPipeError):
-        # Whoever read our output has left; do not let the interpreter complain while it closes stdout.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Whoever read our output has left: the interpreter must not complain while it closes stdout.
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
-    print(f"strataflow: {message_of(exc)}", file=sys.stderr)
+    if isinstance(exc, KeyboardInterrupt | click.Abort):
+        note("Interrupted.")
+        return INTERRUPTED
+    label = "\x1b[1;31merror:\x1b[0m" if sys.stderr.isatty() and "NO_COLOR" not in os.environ else "error:"
+    note(f"{label} {message_of(exc)}")
     return code_of(exc)
 
 
-def message_of(exc: Exception) -> str:
-    """What went wrong and what to do about it."""
+def message_of(exc: BaseException) -> str:
+    """What went wrong, and what to do about it."""
     if isinstance(exc, click.UsageError):
-        context = exc.ctx
-        where = context.command_path if context is not None else "strataflow"
+        where = exc.ctx.command_path if exc.ctx is not None else "strataflow"
         return f"{exc.format_message()} See `{where} --help`."
     if isinstance(exc, click.ClickException):
         return exc.format_message()
-    if _is_expected(exc):
+    if isinstance(exc, UsageProblem | CommandFailed) or _is_expected(exc):
         return str(exc)
     return (
-        f"unexpected {type(exc).__name__}: {exc} This is a defect of strataflow or of its surroundings; "
-        "run the command again with STRATAFLOW_DEBUG=1 to see where it happened."
+        f"unexpected {type(exc).__name__}: {exc}. This is a defect of strataflow or of what it runs on; "
+        "the same command with STRATAFLOW_DEBUG=1 shows where it happened."
     )
 
 
-def code_of(exc: Exception) -> int:
+def code_of(exc: BaseException) -> int:
     """The exit code of an error."""
     if isinstance(exc, click.ClickException):
         return exc.exit_code
-    return USAGE if isinstance(exc, UsageProblem) or _code_name(exc) in _USAGE_CODES else FAILED
+    if isinstance(exc, UsageProblem) or getattr(exc, "code", None) in _USAGE_CODES or _is_registry_error(exc):
+        return USAGE
+    return FAILED
 
 
-#: Codes of engine errors that are the caller's; compared by name, so that no engine is imported for a usage error.
-_USAGE_CODES: Final = frozenset({"definition", "inputs", "payload", "expression", "not_found", "registry"})
-
-
-def _code_name(exc: Exception) -> str:
+def _is_registry_error(exc: BaseException) -> bool:
     from ...executors.errors import RegistryError
 
-    if isinstance(exc, RegistryError):
-        return "registry"
-    return str(getattr(exc, "code", ""))
+    return isinstance(exc, RegistryError)
 
 
-def _is_expected(exc: Exception) -> bool:
+def _is_expected(exc: BaseException) -> bool:
     from ...engine.errors import EngineError
-    from ...executors.errors import RegistryError
 
-    return isinstance(exc, EngineError | RegistryError | UsageProblem)
+    return isinstance(exc, EngineError) or _is_registry_error(exc)

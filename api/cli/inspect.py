@@ -2,98 +2,298 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from itertools import islice
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from .errors import INTERRUPTED, OK, UsageProblem
 from .options import DB_DEFAULT, Db, Id, Json, make_options
-from .output import emit_json, emit_list, print_table, short
+from .output import (
+    brief,
+    clean,
+    console,
+    emit_json,
+    emit_list,
+    local_time,
+    note,
+    print_table,
+    short,
+    state_text,
+    took,
+)
+from .stopping import stop_signals
+
+if TYPE_CHECKING:
+    from ...repositories.readmodels import HistoryRow, InstanceSummary, LogEntry
+    from ...services.execution_service import ExecutionService
+    from ...services.task_view import TaskView
 
 __all__ = ["add_to"]
+
+#: Rows of a table when nobody says how many; JSON has all.
+_ROWS: Final = 100
+_LEVELS: Final = ("debug", "info", "warning", "error", "critical")
+
+Limit = Annotated[
+    int | None,
+    typer.Option("--limit", min=1, metavar="N", help=f"At most so many; a table has {_ROWS}, JSON all."),
+]
 
 
 def add_to(app: typer.Typer) -> None:
     """Register the commands of this module."""
-    app.command()(status)
-    app.command("list")(list_)
-    app.command()(tasks)
-    app.command()(history)
+    app.command(epilog="Example: strataflow status 01a1fb96")(status)
+    app.command("list", epilog="Example: strataflow list --state failed --limit 10")(list_)
+    app.command(epilog="Example: strataflow tasks 01a1fb96 --state failed --json")(tasks)
+    app.command(epilog="Example: strataflow history 01a1fb96 --json")(history)
+    app.command(epilog="Example: strataflow logs 01a1fb96 --level warning --follow")(logs)
 
 
-def status(id: Id, db: Db = DB_DEFAULT, json: Json = False) -> None:
-    """Show one instance."""
+def status(id_: Id, *, db: Db = DB_DEFAULT, json: Json = False) -> None:
+    """Show one instance: its state, its nodes, its result or its error."""
     from ...services.container import reading
+    from .progress import draw
 
     with reading(make_options(db)) as services:
-        found = services.executions.status(services.executions.resolve(id))
-    emit_json(found.as_json())
+        executions = services.executions
+        instance_id = executions.resolve(id_)
+        found = executions.status(instance_id)
+        snapshot = executions.live(instance_id).read()
+    if json:
+        emit_json(found.as_json())
+        return
+    out = console()
+    out.print(draw(snapshot))
+    for label, value in (("inputs", found.inputs), ("output", found.output)):
+        if value not in (None, {}):
+            out.print(f"{label}  {brief(value)}")
+    error = found.error
+    if error:
+        place = f" at {error['path']}" if error.get("path") else ""
+        out.print(f"error   {error.get('code')}{place}: {brief(error.get('message'))}")
+    if found.reason:
+        out.print(f"reason  {brief(found.reason)}")
 
 
-def list_(db: Db = DB_DEFAULT, json: Json = False) -> None:
+def list_(
+    *,
+    state: Annotated[str | None, typer.Option("--state", metavar="STATE", help="Only these.")] = None,
+    name: Annotated[
+        str | None, typer.Option("--name", metavar="NAME", help="Only of this definition.")
+    ] = None,
+    limit: Limit = None,
+    db: Db = DB_DEFAULT,
+    json: Json = False,
+) -> None:
     """List instances, newest first."""
+    from ...repositories.records import InstanceState
     from ...services.container import reading
 
+    wanted = _state(state, InstanceState)
     with reading(make_options(db)) as services:
-        found = services.executions.instances()
+        found = services.executions.instances(
+            state=wanted, name=name, limit=limit if limit or json else _ROWS
+        )
         if json:
             emit_list(_summary(each) for each in found)
         else:
-            print_table(["ID", "NAME", "STATE"], ([short(s.id), s.name, s.state] for s in found))
+            print_table(["ID", "STATE", "STARTED", "TOOK", "NAME"], map(_list_row, found), right=["TOOK"])
 
 
-def _summary(each: Any) -> dict[str, Any]:
-    import json as codec
+def _state(text: str | None, states: Any) -> Any:
+    if text is None:
+        return None
+    try:
+        return states(text)
+    except ValueError as exc:
+        raise UsageProblem(f"--state: there is no state {text!r}; take one of {', '.join(states)}.") from exc
 
+
+def _summary(each: InstanceSummary) -> dict[str, Any]:
     from ...engine.outputs import iso
+    from ...engine.payload import decode
 
     return {
         "id": each.id,
         "name": each.name,
         "version": each.version,
         "state": each.state.value,
-        "error": codec.loads(each.error) if each.error else None,
+        "error": decode(each.error) if each.error else None,
         "created_at": iso(each.created_at),
         "started_at": iso(each.started_at),
         "ended_at": iso(each.ended_at),
     }
 
 
-def tasks(id: Id, db: Db = DB_DEFAULT, json: Json = False) -> None:
-    """List an instance's nodes and map items."""
+def _list_row(each: InstanceSummary) -> list[Any]:
+    return [
+        short(each.id),
+        state_text(each.state),
+        local_time(each.created_at),
+        took(each.created_at, each.ended_at),
+        f"{each.name} v{each.version}",
+    ]
+
+
+def tasks(
+    id_: Id,
+    *,
+    state: Annotated[str | None, typer.Option("--state", metavar="STATE", help="Only these.")] = None,
+    limit: Limit = None,
+    db: Db = DB_DEFAULT,
+    json: Json = False,
+) -> None:
+    """List an instance's nodes and map items: what each got, what it gave.
+
+    With --json every row has `input`, the node's `with` as its last attempt saw it.
+    """
+    from ...repositories.records import TaskState
+    from ...services.container import reading
+
+    wanted = _state(state, TaskState)
+    with reading(make_options(db)) as services:
+        found = services.executions.tasks(services.executions.resolve(id_), state=wanted)
+        if json:
+            emit_list(task.as_json() for task in islice(found, limit))
+            return
+        shown = list(islice(found, limit or _ROWS))
+        more = next(found, None) is not None
+    print_table(
+        ["PATH", "STATE", "ATT", "TOOK", "EXECUTOR", "OUTPUT"], map(_task_row, shown), right=["ATT", "TOOK"]
+    )
+    if more:
+        note(f"There are more than {len(shown)}; --limit N shows more, --json all.")
+
+
+def _task_row(task: TaskView) -> list[Any]:
+    error = task.error if task.state != "completed" else None
+    said = f"{error.get('code')}: {error.get('message')}" if error else task.output
+    return [
+        task.path,
+        state_text(task.state),
+        str(task.attempt) if task.attempt else "",
+        took(task.started_at, task.ended_at),
+        task.executor or "",
+        brief(said),
+    ]
+
+
+def history(id_: Id, *, limit: Limit = None, db: Db = DB_DEFAULT, json: Json = False) -> None:
+    """Show every change of state of an instance and its tasks, oldest first."""
     from ...services.container import reading
 
     with reading(make_options(db)) as services:
-        found = services.executions.tasks(services.executions.resolve(id))
+        found = services.executions.history(services.executions.resolve(id_))
         if json:
-            emit_list(task.as_json() for task in found)
+            emit_list(map(_transition, islice(found, limit)))
         else:
-            print_table(["PATH", "STATE", "ATTEMPT"], ([t.path, t.state, str(t.attempt)] for t in found))
+            columns = ["AT", "PATH", "ATT", "FROM", "TO", "REASON"]
+            print_table(columns, map(_history_row, islice(found, limit)), right=["ATT"])
 
 
-def history(id: Id, db: Db = DB_DEFAULT, json: Json = False) -> None:
-    """Show every transition of an instance, oldest first."""
+def _transition(row: HistoryRow) -> dict[str, Any]:
     from ...engine.outputs import iso
+
+    return {
+        "seq": row.seq,
+        "at": iso(row.at),
+        "path": row.path,
+        "attempt": row.attempt,
+        "from": row.from_state,
+        "to": row.to_state,
+        "reason": row.reason,
+        "engine": row.engine,
+    }
+
+
+def _history_row(row: HistoryRow) -> list[Any]:
+    path = "(instance)" if row.path is None else row.path or "(root)"
+    return [
+        local_time(row.at).partition(" ")[2],
+        path,
+        str(row.attempt) if row.attempt else "",
+        row.from_state or "",
+        state_text(row.to_state),
+        clean(row.reason),
+    ]
+
+
+def logs(
+    id_: Id,
+    *,
+    path: Annotated[str | None, typer.Option("--path", metavar="PATH", help="Only of this task.")] = None,
+    level: Annotated[
+        str | None, typer.Option("--level", metavar="LEVEL", help=f"At least this: {', '.join(_LEVELS)}.")
+    ] = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on until the instance has ended.")
+    ] = False,
+    db: Db = DB_DEFAULT,
+    json: Json = False,
+) -> int:
+    """Show what the tasks of an instance have logged."""
     from ...services.container import reading
 
-    with reading(make_options(db)) as services:
-        found = services.executions.history(services.executions.resolve(id))
-        rows = (
-            {
-                "seq": row.seq,
-                "at": iso(row.at),
-                "path": row.path,
-                "attempt": row.attempt,
-                "from": row.from_state,
-                "to": row.to_state,
-                "reason": row.reason,
-                "engine": row.engine,
-            }
-            for row in found
-        )
+    if level is not None and level not in _LEVELS:
+        raise UsageProblem(f"--level: there is no level {level!r}; take one of {', '.join(_LEVELS)}.")
+    with stop_signals() as stop, reading(make_options(db)) as services:
+        executions = services.executions
+        instance_id = executions.resolve(id_)
+        found = executions.logs(instance_id, path=path, level=level)
+        if follow:
+            found = _following(executions, instance_id, stop.is_set, path=path, level=level)
         if json:
-            emit_list(rows)
+            emit_list(map(_log_json, found))
         else:
-            print_table(
-                ["AT", "PATH", "TO", "REASON"],
-                ([str(r["at"]), str(r["path"]), r["to"], r["reason"]] for r in rows),
-            )
+            _print_logs(found)
+    return INTERRUPTED if stop.is_set() else OK
+
+
+def _following(
+    executions: ExecutionService, instance_id: str, stopped: Any, *, path: str | None, level: str | None
+) -> Iterator[LogEntry]:
+    after, ended = 0, False
+    while not stopped():
+        for entry in executions.logs(instance_id, path=path, level=level, after=after):
+            after = entry.seq
+            yield entry
+        if ended:
+            return
+        # Once it has ended there is one more look, for what was written with the end.
+        ended = executions.wait(instance_id, 0.3)
+
+
+def _log_json(entry: LogEntry) -> dict[str, Any]:
+    from ...engine.outputs import iso
+
+    return {
+        "seq": entry.seq,
+        "at": iso(entry.at),
+        "path": entry.path,
+        "attempt": entry.attempt,
+        "level": entry.level,
+        "message": entry.message,
+    }
+
+
+def _print_logs(entries: Iterator[LogEntry]) -> None:
+    from rich.text import Text
+
+    out = console()
+    styles = {"warning": "yellow", "error": "red", "critical": "bold red", "debug": "dim"}
+    for entry in entries:
+        place = f"{entry.path} #{entry.attempt}" if entry.attempt > 1 else entry.path
+        lines = [clean(line) for line in entry.message.splitlines()] or [""]
+        head = Text.assemble(
+            (local_time(entry.at).partition(" ")[2], "dim"),
+            "  ",
+            (f"{entry.level:7}", styles.get(entry.level, "")),
+            "  ",
+            (place, "bold"),
+            f"  {lines[0]}",
+        )
+        out.print(head, soft_wrap=True)
+        for line in lines[1:]:
+            out.print(Text(f"    {line}"), soft_wrap=True)

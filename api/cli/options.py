@@ -4,27 +4,31 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, cast
+from typing import Annotated, Any, Final, NoReturn, cast
 
 import typer
 
-from ...services.container import DEFAULT_URL
+from ...repositories.url import DatabaseUrl
+from ...services.container import DEFAULT_URL, Options
 from .errors import UsageProblem
 
-if TYPE_CHECKING:
-    from ...services.container import Options
-
 __all__ = [
+    "DB_DEFAULT",
     "Db",
-    "File",
     "Id",
     "Imports",
+    "Inputs",
     "Json",
     "Key",
+    "Sets",
+    "Timeout",
+    "again",
     "inputs_of",
     "make_options",
     "seconds_of",
 ]
+
+DB_DEFAULT: Final = DEFAULT_URL
 
 Db = Annotated[
     str,
@@ -32,12 +36,10 @@ Db = Annotated[
         "--db",
         envvar="STRATAFLOW_DB",
         metavar="URL",
-        help="Database: sqlite:///file.db or postgresql://user@host/name.",
+        help="sqlite:///file.db, sqlite:////absolute/file.db or postgresql://user@host/name.",
     ),
 ]
-Json = Annotated[
-    bool, typer.Option("--json", help="Print one JSON document on stdout, and nothing else there.")
-]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, and nothing else.")]
 Imports = Annotated[
     list[str] | None,
     typer.Option(
@@ -47,23 +49,45 @@ Imports = Annotated[
         help="Module or .py file with executors of your own; may be repeated.",
     ),
 ]
-Id = Annotated[str, typer.Argument(metavar="ID", help="Id of an instance, or the beginning of one.")]
-File = Annotated[Path, typer.Argument(metavar="FILE", help="Definition, JSON or YAML.")]
+Id = Annotated[str, typer.Argument(metavar="ID", help="An instance's id, or its beginning.")]
 Key = Annotated[
     str | None,
+    typer.Option("--key", metavar="TEXT", help="A second start with this key gives the first instance."),
+]
+Inputs = Annotated[
+    str | None, typer.Option("--input", metavar="JSON|@FILE", help="The inputs as a JSON object.")
+]
+Sets = Annotated[
+    list[str] | None,
     typer.Option(
-        "--key", metavar="TEXT", help="Start once per key: a second start gives the first instance."
+        "--set",
+        metavar="NAME=VALUE",
+        help="One input, on top of --input; a JSON value, else text. a.b=1 sets b inside a.",
     ),
 ]
-
-DB_DEFAULT: Final = DEFAULT_URL
+Timeout = Annotated[
+    str | None,
+    typer.Option("--timeout", metavar="DURATION", help="Wait no longer than this: 90s, 5m, 1h30m."),
+]
 
 
 def make_options(db: str, imports: list[str] | None = None, **more: Any) -> Options:
-    """The container's options from those of a command."""
-    from ...services.container import Options
-
+    """The container's options from those of a command. Raises UsageProblem for a URL that is none."""
+    try:
+        DatabaseUrl.parse(db)
+    except ValueError as exc:
+        raise UsageProblem(f"--db: {exc}.") from exc
     return Options(url=db, imports=tuple(imports or ()), **more)
+
+
+def again(command: str, options: Options) -> str:
+    """A command line for the same database, for people to copy; passwords stay out of it."""
+    parts = ["strataflow", command]
+    if options.url != DEFAULT_URL:
+        url = DatabaseUrl.parse(options.url)
+        parts.append(f"--db {options.url if url.path is not None else url.label}")
+    parts += [f"--import {module}" for module in options.imports]
+    return " ".join(parts)
 
 
 def inputs_of(text: str | None, pairs: list[str] | None) -> dict[str, Any]:
@@ -80,21 +104,28 @@ def _document(text: str) -> dict[str, Any]:
         label = text[1:]
         try:
             text = Path(label).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as exc:
-            raise UsageProblem(f"--input: {label} cannot be read: {_reason(exc)}.") from exc
+        except OSError as exc:
+            raise UsageProblem(f"--input: {label} cannot be read: {exc.strerror or exc}.") from exc
+        except UnicodeDecodeError as exc:
+            raise UsageProblem(f"--input: {label} is not UTF-8: {exc.reason} at byte {exc.start}.") from exc
     try:
-        value = json.loads(text)
+        value = _parse(text)
     except (ValueError, RecursionError) as exc:
         raise UsageProblem(
             f"{label} is not JSON: {exc}.", hint="""Write --input '{"name": "value"}'."""
         ) from exc
     if not isinstance(value, dict):
-        raise UsageProblem(f"{label} must be a JSON object, not {type(value).__name__}.")
+        raise UsageProblem(f"{label} holds no JSON object.", hint="""Write --input '{"name": "value"}'.""")
     return cast("dict[str, Any]", value)
 
 
-def _reason(exc: Exception) -> str:
-    return exc.strerror or str(exc) if isinstance(exc, OSError) else str(exc)
+def _parse(text: str) -> Any:
+    """JSON as the standard has it: Python's own reader takes NaN and Infinity too."""
+    return json.loads(text, parse_constant=_refuse)
+
+
+def _refuse(text: str) -> NoReturn:
+    raise ValueError(f"{text} is no JSON value")
 
 
 def _set(inputs: dict[str, Any], pair: str) -> None:
@@ -102,23 +133,23 @@ def _set(inputs: dict[str, Any], pair: str) -> None:
     parts = name.split(".")
     if not equals or not all(parts):
         raise UsageProblem(
-            f"--set {pair!r} is no assignment.", hint="Write --set name=value, or --set a.b=value."
+            f"--set {pair!r} assigns nothing.", hint="Write --set name=value, or --set a.b=value."
         )
     try:
-        value = json.loads(text)
+        value = _parse(text)
     except (ValueError, RecursionError):
         value = text
     at = inputs
     for part in parts[:-1]:
         inner = at.setdefault(part, {})
         if not isinstance(inner, dict):
-            raise UsageProblem(f"--set {pair!r}: {part!r} is set already and is no object.")
+            raise UsageProblem(f"--set {pair!r}: {part!r} has a value already that is no object.")
         at = cast("dict[str, Any]", inner)
     at[parts[-1]] = value
 
 
 def seconds_of(text: str | None, option: str) -> float | None:
-    """A duration as seconds: `90s`, `1h30m`, `PT5M`. Raises UsageProblem."""
+    """A duration in seconds: `90s`, `1h30m`, `PT5M`. Raises UsageProblem."""
     if text is None:
         return None
     from ...engine.durations import parse_duration
@@ -126,4 +157,4 @@ def seconds_of(text: str | None, option: str) -> float | None:
     try:
         return parse_duration(text) / 1_000_000
     except ValueError as exc:
-        raise UsageProblem(f"{option}: {exc}") from exc
+        raise UsageProblem(f"{option}: {exc}.") from exc

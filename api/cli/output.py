@@ -3,54 +3,211 @@
 from __future__ import annotations
 
 import json
+import logging
+import os
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
 
-__all__ = ["emit_json", "emit_list", "note", "print_table", "short"]
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
+
+__all__ = [
+    "brief",
+    "clean",
+    "console",
+    "debugging",
+    "emit_json",
+    "emit_list",
+    "local_time",
+    "note",
+    "print_table",
+    "say",
+    "short",
+    "show_warnings",
+    "state_text",
+    "took",
+]
+
+#: Colours of states, of instances and tasks alike.
+_STYLES: Final = {
+    "completed": "green",
+    "failed": "red",
+    "expired": "red",
+    "cancelled": "magenta",
+    "cancelling": "magenta",
+    "running": "cyan",
+    "retrying": "yellow",
+    "paused": "yellow",
+    "skipped": "dim",
+    "pending": "dim",
+    "queued": "dim",
+}
+#: What a table without a terminal may be wide: nothing is cut for a program that reads it.
+_WIDE: Final = 100_000
+
+
+def debugging() -> bool:
+    """Whether tracebacks are wanted."""
+    return os.environ.get("STRATAFLOW_DEBUG", "") not in {"", "0"}
+
+
+# --- for programs
 
 
 def emit_json(value: Any) -> None:
     """One JSON document on stdout."""
-    sys.stdout.write(_dumps(value) + "\n")
+    sys.stdout.write(_dumps(value, indent=2) + "\n")
     sys.stdout.flush()
 
 
 def emit_list(values: Iterable[Any]) -> None:
-    """One JSON array on stdout, written while it is read: it may be longer than memory."""
+    """One JSON array on stdout, an element a line, written while it is read: it may be longer than memory."""
     mark = "["
     for value in values:
-        sys.stdout.write(mark + "\n" + _dumps(value, indent=None))
+        sys.stdout.write(f"{mark}\n{_dumps(value)}")
         mark = ","
     sys.stdout.write("[]\n" if mark == "[" else "\n]\n")
     sys.stdout.flush()
 
 
-def _dumps(value: Any, *, indent: int | None = 2) -> str:
+def _dumps(value: Any, indent: int | None = None) -> str:
     plain = (sys.stdout.encoding or "").lower().replace("-", "") != "utf8"
     return json.dumps(value, ensure_ascii=plain, indent=indent)
 
 
+# --- for people
+
+
+def say(text: str) -> None:
+    """A line on stdout: what was asked for."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
 def note(text: str) -> None:
-    """One line for people, on stderr."""
-    print(text, file=sys.stderr)
+    """A line on stderr: what goes on beside it."""
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()
+
+
+def clean(text: str) -> str:
+    """A text of somebody else's for one line of a terminal: without control characters that could steer it."""
+    return "".join(c if c.isprintable() else " " if c.isspace() else "�" for c in text)
+
+
+def brief(value: Any, width: int = 200) -> str:
+    """A JSON value on one line, cut."""
+    if value is None:
+        return ""
+    text = clean(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+    return text if len(text) <= width else text[: width - 1] + "…"
 
 
 def short(instance_id: str) -> str:
-    """As much of an id as tells instances apart."""
+    """As much of an id as tells instances apart; every command takes it."""
     return instance_id[:18]
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """A plain table on stdout."""
+def local_time(instant: str | int | None) -> str:
+    """An instant, ISO 8601 or in microseconds, by the clock on the wall."""
+    if instant is None:
+        return ""
+    found = (
+        datetime.fromisoformat(instant)
+        if isinstance(instant, str)
+        else datetime.fromtimestamp(instant / 1_000_000, UTC)
+    )
+    return found.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def took(started_at: str | int | None, ended_at: str | int | None) -> str:
+    """How long something took, for people; empty when it has not ended."""
+    if started_at is None or ended_at is None:
+        return ""
+    if isinstance(started_at, str) or isinstance(ended_at, str):
+        delta = datetime.fromisoformat(str(ended_at)) - datetime.fromisoformat(str(started_at))
+        return _duration(delta.total_seconds())
+    return _duration((ended_at - started_at) / 1_000_000)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 1:
+        return f"{max(0, seconds) * 1000:.0f} ms"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h{minutes:02}m" if hours else f"{minutes}m{rest:02}s"
+
+
+def state_text(state: str) -> Text:
+    """A state in its colour."""
+    from rich.text import Text
+
+    return Text(state, style=_STYLES.get(state, ""))
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A console that cuts nothing when its output is read by a program."""
     from rich.console import Console
+
+    stream = sys.stderr if stderr else sys.stdout
+    return Console(stderr=stderr, highlight=False, markup=False, width=None if stream.isatty() else _WIDE)
+
+
+def print_table(
+    columns: Sequence[str], rows: Iterable[Sequence[str | Text]], *, right: Sequence[str] = ()
+) -> None:
+    """A table on stdout, one line a row; the last column is cut to the terminal's width."""
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column, overflow="fold")
+    for position, column in enumerate(columns):
+        last = position == len(columns) - 1
+        justify = "right" if column in right else "left"
+        table.add_column(
+            column, no_wrap=True, overflow="ellipsis" if last else "fold", justify=justify, ratio=None
+        )
     for row in rows:
-        table.add_row(*[Text(cell) for cell in row])
-    console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
-    console.print(table)
+        table.add_row(*[Text(cell) if isinstance(cell, str) else cell for cell in row])
+    out = console()
+    for line in out.render_lines(table, pad=False):
+        from rich.segment import Segment, Segments
+
+        out.print(Segments([*_stripped(line), Segment.line()]), end="")
+
+
+def _stripped(line: list[Any]) -> list[Any]:
+    """A line without the blanks at its end."""
+    while line and not line[-1].text.strip():
+        line = line[:-1]
+    if line:
+        last = line[-1]
+        line = [*line[:-1], last._replace(text=last.text.rstrip())]
+    return line
+
+
+class _Lines(logging.Handler):
+    """Log records as single lines on stderr; a traceback only for those who asked for it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one record."""
+        text = f"{record.levelname.lower()}: {record.getMessage()}"
+        if record.exc_info and record.exc_info[1] is not None:
+            error = record.exc_info[1]
+            text += f": {type(error).__name__}: {error}"
+            if debugging():
+                text += "\n" + logging.Formatter().formatException(record.exc_info)
+        note(text)
+
+
+def show_warnings() -> None:
+    """Let the engine's own log reach stderr."""
+    logger = logging.getLogger("strataflow")
+    if not any(isinstance(handler, _Lines) for handler in logger.handlers):
+        logger.addHandler(_Lines(logging.INFO if debugging() else logging.WARNING))
+        logger.propagate = False

@@ -2,135 +2,228 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final, cast
 
 import typer
 
 from .errors import FAILED, INTERRUPTED, OK
-from .options import DB_DEFAULT, Db, File, Id, Imports, Json, Key, inputs_of, make_options, seconds_of
-from .output import emit_json, note, short
+from .options import (
+    DB_DEFAULT,
+    Db,
+    Id,
+    Imports,
+    Inputs,
+    Json,
+    Key,
+    Sets,
+    Timeout,
+    again,
+    inputs_of,
+    make_options,
+    seconds_of,
+)
+from .output import brief, emit_json, note, say, short, show_warnings, took
 from .stopping import Stop, stop_signals
 
 if TYPE_CHECKING:
     from ...engine.status import WorkflowStatus
-    from ...services.execution_service import ExecutionService
+    from ...services.container import Options, Services
 
 __all__ = ["add_to"]
 
-Input = Annotated[str | None, typer.Option("--input", metavar="JSON|@FILE", help="Inputs as a JSON object.")]
-Sets = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set", metavar="NAME=VALUE", help="One input; JSON if it is JSON, else text. Dots go inwards."
-    ),
-]
-Timeout = Annotated[
-    str | None, typer.Option("--timeout", metavar="DURATION", help="Wait no longer, e.g. 90s or 1h.")
-]
+#: How long tasks may go on after Ctrl-C; they run again later, so nobody has to wait for them.
+_GRACE_S: Final = 3.0
+_SUFFIXES: Final = (".json", ".yaml", ".yml")
 
 
 def add_to(app: typer.Typer) -> None:
     """Register the commands of this module."""
-    app.command()(run)
-    app.command()(start)
-    app.command()(wait)
-    app.command()(cancel)
+    app.command(epilog="Example: strataflow run flow.json --set day=2026-11-20")(run)
+    app.command(epilog="Example: strataflow start billing.nightly --set day=2026-11-20 --key 2026-11-20")(
+        start
+    )
+    app.command(epilog="Example: strataflow wait 01a1fb96 --timeout 10m")(wait)
+    app.command(epilog="Example: strataflow cancel 01a1fb96")(cancel)
 
 
 def run(
-    file: File,
-    text: Input = None,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The definition, JSON or YAML.")],
+    *,
+    text: Inputs = None,
     sets: Sets = None,
+    folder: Annotated[
+        Path | None,
+        typer.Option("--with", metavar="DIR", help="Register the definitions of this folder first."),
+    ] = None,
     imports: Imports = None,
     key: Key = None,
     timeout: Timeout = None,
     db: Db = DB_DEFAULT,
     json: Json = False,
 ) -> int:
-    """Run a definition to its end and print its result."""
-    from ...services.container import running
+    """Run a definition to its end and print its result.
 
-    inputs, limit = inputs_of(text, sets), seconds_of(timeout, "--timeout")
-    with stop_signals("Stopping …") as stop, running(make_options(db, imports, executes=True)) as services:
-        executions = services.executions
-        instance_id = executions.start(file, inputs, key=key)
-        ended = _until_ended(executions, instance_id, stop, limit)
-        status = executions.status(instance_id)
-    return _report(status, json=json, ended=ended)
+    Everything is kept in the database as it happens: after Ctrl-C, a crash or a power cut the next `run` or `worker` on
+    the same database goes on where this one stopped. Exit code 0: completed; 1: failed or cancelled; 2: the definition
+    or the inputs were refused; 130: interrupted.
+    """
+    from ...services.container import offline, running
+
+    inputs, limit_s = inputs_of(text, sets), seconds_of(timeout, "--timeout")
+    options = make_options(db, imports, create=True, executes=True, grace_s=_GRACE_S)
+    name = _check(offline(options), file, inputs)
+    show_warnings()
+    with stop_signals() as stop, running(options) as services:
+        if folder is not None:
+            services.workflows.register_folder(folder)
+        instance_id = _start(services, file, name, inputs, key)
+        ended, status = _follow(services, instance_id, stop, limit_s)
+    return _report(status, options, json=json, ended=ended)
+
+
+def _check(workflows: Any, file: Path, inputs: dict[str, Any]) -> str:
+    """Refuse what would be refused before a database is made or anything is resumed; the definition's name."""
+    from ...engine.inputs import prepare_inputs
+
+    definition, _ = workflows.require_valid(file)
+    prepare_inputs(definition.inputs, inputs)
+    return cast("str", definition.name)
+
+
+def _start(services: Services, file: Path, name: str, inputs: dict[str, Any], key: str | None) -> str:
+    executions = services.executions
+    waiting = executions.unfinished()
+    if waiting:
+        plural = "s go" if waiting != 1 else " goes"
+        note(f"{waiting} unfinished instance{plural} on in this database as well.")
+    earlier = executions.started_before(name, key) if key is not None else None
+    instance_id = executions.start(file, inputs, key=key)
+    if earlier is not None:
+        note(f"Key {key!r} was used before: this is its instance {short(instance_id)}.")
+    if not sys.stderr.isatty():
+        note(f"{name} {instance_id} started.")
+    return instance_id
 
 
 def start(
-    definition: str,
-    text: Input = None,
+    definition: Annotated[
+        str, typer.Argument(metavar="FILE|NAME", help="A file, or a name or name@3 that is stored.")
+    ],
+    *,
+    text: Inputs = None,
     sets: Sets = None,
     imports: Imports = None,
     key: Key = None,
     db: Db = DB_DEFAULT,
     json: Json = False,
 ) -> None:
-    """Start an instance and return at once; a worker executes it."""
+    """Start an instance and print its id; a worker executes it.
+
+    It is durable when the command returns, and nothing of it has run. `start NAME` takes the active version, or the
+    newest if none is active.
+    """
     from ...services.container import running
 
-    inputs = inputs_of(text, sets)
+    inputs, options = inputs_of(text, sets), make_options(db, imports, create=True)
     path = Path(definition)
-    source: Any = path if path.is_file() or path.suffix in {".json", ".yaml", ".yml"} else definition
-    with running(make_options(db, imports)) as services:
-        instance_id = services.executions.start(source, inputs, key=key)
-        status = services.executions.status(instance_id)
-    if json:
-        emit_json(status.as_json())
-    else:
-        print(instance_id)
-
-
-def wait(id: Id, timeout: Timeout = None, db: Db = DB_DEFAULT, json: Json = False) -> int:
-    """Wait until an instance has ended."""
-    from ...services.container import running
-
-    limit = seconds_of(timeout, "--timeout")
-    with stop_signals("") as stop, running(make_options(db)) as services:
-        executions = services.executions
-        instance_id = executions.resolve(id)
-        ended = _until_ended(executions, instance_id, stop, limit)
+    is_file = path.suffix in _SUFFIXES or path.is_file()
+    show_warnings()
+    with running(options) as services:
+        workflows, executions = services.workflows, services.executions
+        source = workflows.register(path) if is_file else workflows.find(definition)
+        for warning in source.warnings:
+            note(f"warning: {warning}")
+        instance_id = executions.start(source, inputs, key=key)
         status = executions.status(instance_id)
-    return _report(status, json=json, ended=ended)
+        lonely = not status.ended and not executions.workers()
+    if json:
+        emit_json(status.as_json())
+    else:
+        say(instance_id)
+    if lonely:
+        note(f"No worker runs on this database; start one: {again('worker', options)}")
 
 
-def cancel(id: Id, db: Db = DB_DEFAULT, json: Json = False) -> None:
-    """Cancel an instance."""
+def wait(id_: Id, *, timeout: Timeout = None, db: Db = DB_DEFAULT, json: Json = False) -> int:
+    """Wait until an instance has ended, and print its result. Exit codes are those of `run`."""
+    from ...services.container import reading
+
+    limit_s, options = seconds_of(timeout, "--timeout"), make_options(db)
+    with stop_signals() as stop, reading(options) as services:
+        instance_id = services.executions.resolve(id_)
+        ended, status = _follow(services, instance_id, stop, limit_s)
+    if ended:
+        return _report(status, options, json=json, ended=True)
+    if json:
+        emit_json(status.as_json())
+    note(f"{short(status.id)} is still {status.state}.")
+    return INTERRUPTED if stop.is_set() else FAILED
+
+
+def cancel(
+    id_: Id,
+    *,
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Kept with the instance.")] = (
+        "cancelled by its user"
+    ),
+    db: Db = DB_DEFAULT,
+    json: Json = False,
+) -> None:
+    """Cancel an instance: nothing new starts, running tasks are asked to stop."""
     from ...services.container import running
 
+    show_warnings()
     with running(make_options(db)) as services:
-        instance_id = services.executions.resolve(id)
-        services.executions.cancel(instance_id)
+        instance_id = services.executions.resolve(id_)
+        services.executions.cancel(instance_id, reason)
         status = services.executions.status(instance_id)
     if json:
         emit_json(status.as_json())
     else:
-        note(f"{short(instance_id)} is {status.state}.")
+        say(f"{short(instance_id)} is {status.state}.")
 
 
-def _until_ended(executions: ExecutionService, instance_id: str, stop: Stop, limit: float | None) -> bool:
-    import time
+def _follow(
+    services: Services, instance_id: str, stop: Stop, limit_s: float | None
+) -> tuple[bool, WorkflowStatus]:
+    from .progress import until_ended
 
-    deadline = None if limit is None else time.monotonic() + limit
-    while not stop.is_set():
-        if executions.wait(instance_id, 0.1):
-            return True
-        if deadline is not None and time.monotonic() >= deadline:
-            return False
-    return False
+    ended = until_ended(services.executions, instance_id, stop, limit_s)
+    if stop.is_set() and services.engine is not None:
+        note(f"Stopping; running tasks have {_GRACE_S:.0f} s. Ctrl-C again ends at once.")
+    return ended, services.executions.status(instance_id)
 
 
-def _report(status: WorkflowStatus, *, json: bool, ended: bool) -> int:
+def _report(status: WorkflowStatus, options: Options, *, json: bool, ended: bool) -> int:
     if json:
         emit_json(status.as_json())
-    elif status.error:
-        note(f"{status.state}: {status.error['message']}")
-    elif ended:
-        emit_json(status.output)
-    if not ended and not status.ended:
-        note("Interrupted; it can go on: strataflow worker --drain")
+    if not ended:
+        note(
+            f"{status.name} {short(status.id)} is not finished. It goes on with the next run on this database, or with:"
+        )
+        note(f"  {again('worker', options)} --drain")
         return INTERRUPTED
-    return OK if status.state == "completed" else FAILED
+    time_taken = took(status.created_at, status.ended_at)
+    if status.state != "completed":
+        _report_failure(status, options, time_taken)
+        return FAILED
+    if not sys.stderr.isatty():
+        note(f"{status.name} {short(status.id)} completed in {time_taken}.")
+    if not json:
+        emit_json(status.output)
+    return OK
+
+
+def _report_failure(status: WorkflowStatus, options: Options, time_taken: str) -> None:
+    note(f"{status.name} {short(status.id)} {status.state} after {time_taken}.")
+    error = status.error
+    while error:
+        place = f" at {error['path']}, attempt {error['attempt']}" if error.get("path") else ""
+        note(f"  {error.get('code')}{place}: {brief(error.get('message'), 500)}")
+        error = error.get("cause")
+    if status.state == "cancelled" and status.reason:
+        note(f"  {brief(status.reason)}")
+    tail = again(f"tasks {short(status.id)}", options)
+    note(f"See `{tail}` and `{again(f'logs {short(status.id)}', options)}`.")

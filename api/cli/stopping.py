@@ -2,41 +2,54 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Final
 
 from .errors import INTERRUPTED
 
 __all__ = ["Stop", "stop_signals"]
 
+_SHOW_CURSOR: Final = b"\x1b[?25h"
+
 
 class Stop(threading.Event):
-    """Set when the process was asked to end."""
+    """Set when this process was asked to end."""
 
-    #: What asked for it.
-    signal: signal.Signals | None = None
+
+def _nothing() -> None:
+    return
 
 
 @contextmanager
-def stop_signals(notice: str) -> Iterator[Stop]:
-    """Catch the signals while the block runs; `notice` is printed at the first."""
+def stop_signals(*, at_once: Callable[[], None] = _nothing, interrupt: bool = True) -> Generator[Stop]:
+    """Catch both signals while the block runs.
+
+    `at_once` is called before the process ends at the second one. Without `interrupt` SIGINT is ignored: a worker
+    process of several hears Ctrl-C from the terminal too, but its parent decides.
+    """
     stop = Stop()
 
-    def handle(number: int, _frame: FrameType | None) -> None:
-        if stop.is_set():
-            os._exit(INTERRUPTED)
-        stop.signal = signal.Signals(number)
-        stop.set()
-        if notice:
-            os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, f"{notice}\n".encode())
+    def handle(_number: int, _frame: FrameType | None) -> None:
+        if not stop.is_set():
+            stop.set()
+            return
+        with contextlib.suppress(OSError):
+            if sys.stderr.isatty():
+                os.write(2, _SHOW_CURSOR)
+        at_once()
+        os._exit(INTERRUPTED)
 
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.signal(number, handle) for number in numbers}
+    before = {
+        signal.SIGTERM: signal.signal(signal.SIGTERM, handle),
+        signal.SIGINT: signal.signal(signal.SIGINT, handle if interrupt else signal.SIG_IGN),
+    }
     try:
         yield stop
     finally:

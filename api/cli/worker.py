@@ -2,56 +2,101 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from .errors import INTERRUPTED, OK
-from .options import DB_DEFAULT, Db, Imports, make_options, seconds_of
-from .output import note
+from .options import DB_DEFAULT, Db, Imports, Json, make_options, seconds_of
+from .output import emit_json, note, show_warnings
 from .stopping import Stop, stop_signals
 
-__all__ = ["add_to"]
+if TYPE_CHECKING:
+    from ...services.container import Options
+    from ...services.execution_service import ExecutionService
+
+__all__ = ["add_to", "serve"]
+
+_FIRST_LOOK_S: Final = 0.02
+_LOOK_S: Final = 0.25
 
 
 def add_to(app: typer.Typer) -> None:
     """Register the commands of this module."""
-    app.command()(worker)
+    app.command(epilog="Example: strataflow worker --engines 4 --queue billing --import tasks.py")(worker)
 
 
 def worker(
+    *,
     drain: Annotated[bool, typer.Option("--drain", help="End when no unfinished instance is left.")] = False,
-    slots: Annotated[int, typer.Option("--slots", min=1, help="Tasks at a time.")] = 100,
+    engines: Annotated[int, typer.Option("--engines", min=1, max=256, metavar="N", help="Processes.")] = 1,
+    slots: Annotated[
+        int, typer.Option("--slots", min=1, max=100_000, metavar="N", help="Tasks at a time in each process.")
+    ] = 100,
     queues: Annotated[
-        list[str] | None, typer.Option("--queue", help="Serve this queue; may be repeated.")
+        list[str] | None,
+        typer.Option("--queue", metavar="NAME", help="Serve this queue only; may be repeated."),
     ] = None,
     grace: Annotated[
-        str, typer.Option("--grace", help="How long running tasks may go on after a stop.")
+        str,
+        typer.Option("--grace", metavar="DURATION", help="How long running tasks may go on after a stop."),
     ] = "10s",
     imports: Imports = None,
     db: Db = DB_DEFAULT,
+    json: Json = False,
 ) -> int:
-    """Execute tasks until stopped."""
-    from ...services.container import running
+    """Execute tasks until stopped.
 
+    SIGTERM or Ctrl-C stops claiming, lets running tasks end within --grace, then gives them back unharmed; a second one
+    ends at once. --drain waits for timers and retries too; it ends with 130 if it was stopped before. Any number of
+    workers may share a database.
+    """
     options = make_options(
         db,
         imports,
+        create=True,
         executes=True,
         slots=slots,
         queues=tuple(queues or ()),
         grace_s=seconds_of(grace, "--grace") or 0.0,
     )
-    with stop_signals("Stopping …") as stop, running(options) as services:
-        note(f"Worker on {db}.")
-        drained = _serve(services.executions.unfinished, stop, drain=drain)
+    show_warnings()
+    if engines > 1:
+        from .fleet import run_fleet
+
+        drained = run_fleet(options, engines, drain=drain)
+    else:
+        with stop_signals() as stop:
+            drained = serve(options, stop, drain=drain, say=note)
+    if json:
+        emit_json({"engines": engines, "drained": drained})
     return OK if drained or not drain else INTERRUPTED
 
 
-def _serve(unfinished: object, stop: Stop, *, drain: bool) -> bool:
-    pause = 0.02
-    while not stop.wait(pause if drain else 3600.0):
-        if drain and callable(unfinished) and unfinished() == 0:
+def serve(options: Options, stop: Stop, *, drain: bool, say: Callable[[str], None]) -> bool:
+    """Run one engine until asked to stop, or until nothing is left; True in the second case."""
+    from ...services.container import running
+
+    with running(options) as services:
+        say(f"Worker {services.engine_id} works{' until nothing is left' if drain else ''}; Ctrl-C stops it.")
+        drained = _until_drained(services.executions, stop, say) if drain else bool(stop.wait()) and False
+        if stop.is_set():
+            say(f"Stopping; running tasks have {options.grace_s:g} s.")
+    return drained
+
+
+def _until_drained(executions: ExecutionService, stop: Stop, say: Callable[[str], None]) -> bool:
+    pause = _FIRST_LOOK_S
+    while True:
+        paused = 0
+        unfinished = executions.unfinished()
+        if unfinished:
+            paused = executions.paused()
+        if unfinished <= paused:
+            if paused:
+                say(f"{paused} instances are paused and stay so.")
             return True
-        pause = min(0.25, pause * 1.3)
-    return False
+        if stop.wait(pause):
+            return False
+        pause = min(_LOOK_S, pause * 1.3)
