@@ -75,22 +75,20 @@ def validate_analysis(
 def _check_executors(
     nodes: list[NodeSymbol], registry: ExecutorCatalog, severity: Severity
 ) -> Iterable[Problem]:
+    hints: dict[str, str] = {}
     for node in nodes:
         model = node.model
         if not isinstance(model, RunNode):
             continue
         if registry.has(model.run):
             yield from _check_config(node, model, registry)
-        else:
+            continue
+        if model.run not in hints:
+            way_out = "register it, or name its module with --import"
             names = sorted(registry.names())
-            yield Problem(
-                child(node.pointer, "run"),
-                "unknown_executor",
-                f"no executor {model.run!r} is known here",
-                suggestion(model.run, names, otherwise="known")
-                or "register it, or name its module with --import",
-                severity,
-            )
+            hints[model.run] = suggestion(model.run, names, otherwise=f"{way_out}; known") or way_out
+        message = f"no executor {model.run!r} is known here"
+        yield Problem(child(node.pointer, "run"), "unknown_executor", message, hints[model.run], severity)
 
 
 def _check_config(node: NodeSymbol, model: RunNode, registry: ExecutorCatalog) -> Iterable[Problem]:

@@ -188,7 +188,7 @@ def test_a_long_value_is_not_repeated_in_full() -> None:
         ({"required": "day"}, "/required", "not JSON Schema"),
         ({"$schema": "http://json-schema.org/draft-07/schema#"}, "/$schema", "2020-12"),
         ({"properties": {"a": {"$ref": "https://example.com/x.json"}}}, "/properties/a/$ref", "leads nowhere"),
-        ({"properties": {"a": {"$ref": "file:///etc/passwd"}}}, "/properties/a/$ref", "leads nowhere"),
+        ({"properties": {"a": {"$ref": "../other.json"}}}, "/properties/a/$ref", "leads nowhere"),
         ({"properties": {"a": {"$ref": "#/$defs/nope"}}}, "/properties/a/$ref", "leads nowhere"),
         ({"allOf": [{"$dynamicRef": "#x"}]}, "/allOf/0/$dynamicRef", "is not read here"),
         ({"$id": "https://example.com/"}, "/$id", "is not read here"),

@@ -440,6 +440,12 @@ def test_an_unknown_executor_is_a_warning_where_nothing_runs() -> None:
         compile_definition(source, registry=Catalog())
 
 
+def test_an_executor_unlike_any_other_comes_with_the_way_to_bring_it() -> None:
+    definition = parse_definition({"dsl": "1", "name": "t", "nodes": {"n": {"run": "mine.zzz"}}})
+    (problem,) = validate(definition, Catalog())
+    assert problem.hint == "register it, or name its module with --import; known: 'a.free', 'a.strict'"
+
+
 def test_without_a_registry_executors_are_not_looked_at() -> None:
     assert problems_of({"n": {"run": "no.such"}}) == []
 
