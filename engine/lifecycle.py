@@ -137,6 +137,9 @@ def resume(draft: Draft, event: ResumeInstance) -> Applied:
 def unpark(ripple: Ripple, root: TaskRow) -> None:
     """One bounded step of a resume; the root's cursor says where the next one goes on."""
     draft = ripple.draft
+    if root.state is TaskState.PAUSED:
+        ripple.ready(root, "resumed")  # all its nodes have ended: only its output is left
+        return
     rows, last = draft.descendants("", root.cursor or "")
     if last is not None or root.cursor is not None:
         root = draft.edit("", counters=True)

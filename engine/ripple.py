@@ -78,6 +78,8 @@ class Ripple:
     def _fail_scope(self, scope: TaskRow, node: PlanNode, row: TaskRow) -> None:
         """DSL rule 23: nothing new starts, running tasks end, the rest is cancelled, then the scope fails."""
         scope = self.draft.edit(scope.path, counters=True)
+        if scope.cursor is not None:
+            self.end_sweep(scope)
         scope.closed = "failed"
         cause = row.error or error_text(
             "cancelled", "the task was cancelled", node=node.name, path=row.path, attempt=row.attempt
@@ -236,8 +238,8 @@ class Ripple:
 
     def _leave(self, row: TaskRow) -> None:
         """A row and everything below it is at rest."""
-        if row.cursor is not None and row.closed:
-            self._sweep_over(row)
+        if row.cursor is not None:
+            self.end_sweep(row)
         if row.scope is None:
             self._end_instance(row)
             return
@@ -247,6 +249,8 @@ class Ripple:
         if node is not None:
             self.parallel.item_left(scope, node)
         if scope.open == 0:
+            if scope.cursor is not None:
+                self.end_sweep(scope)
             self._scope_empty(scope)
 
     def _scope_empty(self, scope: TaskRow) -> None:
@@ -300,11 +304,12 @@ class Ripple:
         for row in rows:
             self._stop(row, hard=hard)
 
-    def _sweep_over(self, scope: TaskRow) -> None:
-        """Nothing is left below a scope whose sweep would go on: everything ended by itself meanwhile."""
+    def end_sweep(self, scope: TaskRow) -> None:
+        """Nothing is left for a scope's sweep, or another one takes it over."""
         scope = self.draft.edit(scope.path, counters=True)
         scope.cursor = scope.wake_at = None
-        self.draft.instance.sweeps -= 1
+        if scope.closed:  # the steps of a resume are not counted
+            self.draft.instance.sweeps -= 1
 
     def _stop(self, row: TaskRow, *, hard: bool) -> None:
         if row.state is TaskState.RUNNING:
