@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
+from functools import lru_cache
 from typing import Literal
 
 from .plan import JoinRule
@@ -30,11 +32,17 @@ def verdict(rule: JoinRule, *, total: int, good: int, bad: int) -> Verdict | Non
 
 def _needed(rule: JoinRule, total: int) -> int:
     if rule.need_percent is not None:
-        return math.ceil(total * rule.need_percent / 100)
+        return math.ceil(_share(rule.need_percent, total))
     return 1 if rule.need == "any" else int(rule.need)
 
 
 def _tolerated(rule: JoinRule, total: int) -> int:
     if rule.tolerate_percent is not None:
-        return math.floor(total * rule.tolerate_percent / 100)
+        return math.floor(_share(rule.tolerate_percent, total))
     return rule.tolerate
+
+
+@lru_cache(maxsize=1024)
+def _share(percent: float, total: int) -> Fraction:
+    """A percentage of the total, exactly: in floating point 0.07 % of 10,000 is more than 7."""
+    return Fraction(repr(percent)) * total / 100

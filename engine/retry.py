@@ -47,4 +47,4 @@ def backoff(policy: RetryPolicy, failures: int, key: str) -> int:
     if policy.jitter:
         share = int.from_bytes(hashlib.sha256(f"{key}#{failures}".encode()).digest()[:8], "big") / 2**64
         delay *= 1.0 + policy.jitter * (2.0 * share - 1.0)
-    return max(0, round(delay))
+    return max(0, min(round(delay), policy.max_delay))
