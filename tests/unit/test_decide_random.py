@@ -15,7 +15,15 @@ from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from strataflow.engine import draft, parallel, ripple
-from strataflow.engine.events import CancelInstance, Claim, Event, LeaseExpired, TimerDue
+from strataflow.engine.events import (
+    CancelInstance,
+    Claim,
+    Event,
+    LeaseExpired,
+    PauseInstance,
+    ResumeInstance,
+    TimerDue,
+)
 from strataflow.engine.outcomes import (
     Entered,
     Expanded,
@@ -101,10 +109,19 @@ class Fate:
     def __init__(self, world: World, chance: random.Random) -> None:
         self.world = world
         self.chance = chance
+        #: Somebody pauses and resumes this instance again and again.
+        self.restless = chance.random() < 0.3
 
     def turn(self) -> None:
         """Let one transaction's worth of things happen."""
+        paused = self.world.instance is not None and self.world.instance.state is InstanceState.PAUSED
         possible = [row.path for row in self.world.tasks.values() if _can_change(row)]
+        if self.restless and self.chance.random() < 0.1:
+            self.world.step(PauseInstance(INSTANCE, "test"))
+            return
+        if paused and (not possible or self.chance.random() < 0.3):
+            self.world.step(ResumeInstance(INSTANCE, "test"), slots=self.chance.choice([0, 2]))
+            return
         assert possible, f"nothing can happen any more: {self.world.states()}"
         count = min(len(possible), self.chance.choice([1, 1, 2, 5, 20]))
         events = [self.event(self.world.tasks[path]) for path in self.chance.sample(possible, count)]
@@ -147,8 +164,10 @@ def _can_change(row: TaskRow) -> bool:
 def play(seed: int, size: int) -> World:
     """Run one random instance of a random definition to its end."""
     chance = random.Random(seed)
-    nodes = Author(chance, size).nodes(depth=2)
-    world = World(plan_of(nodes, inputs={"type": "object", "properties": {"x": {}}}))
+    author = Author(chance, size)
+    nodes = author.nodes(depth=2)
+    output = {"output": TEMPLATE} if author.some() else {}
+    world = World(plan_of(nodes, inputs={"type": "object", "properties": {"x": {}}}, **output))
     cancel_at = chance.choice([None, None, None, 1, 3, 8, 20])
     world.start(slots=chance.choice([0, 2]), executes=chance.random() < 0.5)
     fate = Fate(world, chance)

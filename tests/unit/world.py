@@ -188,7 +188,7 @@ class World:
                 open_rows[row.scope] = open_rows.get(row.scope, 0) + 1
         for row in self.tasks.values():
             assert row.open == open_rows.get(row.path, 0), f"{row.path}: open is {row.open}"
-        sweeping = sum(1 for row in self.tasks.values() if row.cursor is not None)
+        sweeping = sum(1 for row in self.tasks.values() if row.cursor is not None and row.closed)
         assert self.instance.sweeps == sweeping, (
             f"sweeps is {self.instance.sweeps}, {sweeping} scopes are swept"
         )
