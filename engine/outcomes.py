@@ -96,6 +96,4 @@ class Released:
     reason: str = "released"
 
 
-Outcome = (
-    Succeeded | Failed | RetryLater | Suspended | Skipped | Cancelled | Expanded | Entered | Released
-)
+Outcome = Succeeded | Failed | RetryLater | Suspended | Skipped | Cancelled | Expanded | Entered | Released

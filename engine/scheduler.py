@@ -172,7 +172,8 @@ class TaskScheduler:
         claim = None
         if look and free:
             self._look = False
-            peek = min(_MAX_PEEK, max(8, free * _PEEK_PER_SLOT))
+            # Rows of instances that another engine holds are skipped, so look at more when there is another one.
+            peek = min(_MAX_PEEK, max(8, free * _PEEK_PER_SLOT if self.others_alive else free))
             claim = ClaimWish(self._queues, tuple(self.executors()), peek)
         due = _DUE_LIMIT if self._look_due else 0
         self._look_due = False

@@ -14,7 +14,7 @@ from typing import Final
 
 from ..executors.base import TaskError
 from ..repositories.batch import Batch, Changes, ClaimWish, Opening
-from ..repositories.dialect import Connection
+from ..repositories.connection import Connection
 from ..repositories.records import InstanceRow, TaskRow, TaskState
 from .decide import Decision, Need, decide, first_keys
 from .draft import SWEEP_LIMIT, Snapshot, Terms

@@ -16,12 +16,16 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final, Protocol
 
-from ..repositories.dialect import Connection, LostPrepared, PostgresConnection, connect
+from ..executors.base import TaskError
+from ..repositories.connection import Connection
+from ..repositories.dialect import PostgresConnection, connect
 from ..repositories.errors import BadRow, ConnectionLost, Fenced, RepositoryError, Retryable, Unwritable
+from ..repositories.translation import LostPrepared
 from ..repositories.url import DatabaseUrl
 from .errors import Conflict, DatabaseUnavailable, EngineError, EngineStopped
-from .events import Applied, CancelInstance, StartInstance
+from .events import Applied, CancelInstance, StartInstance, TaskEnded
 from .membership import Membership
+from .outcomes import Failed, Outcome
 from .plans import PlanCache
 from .transaction import BatchReport, Pending, Standing, Transaction, Wishes
 
@@ -85,6 +89,7 @@ class _Runner:
         self._listener = listener
         self._db: Connection | None = None
         self._prepared = True
+        self._connected = False
         self._elsewhere: tuple[str, ...] = ()
         self.stopping = threading.Event()
 
@@ -108,11 +113,10 @@ class _Runner:
                 if self._give_up(pendings, exc, started):
                     return None
                 self._pause(tries, exc)
-            except RepositoryError as exc:
-                _answer_all(pendings, DatabaseUnavailable(f"the database refused the write: {exc}"))
-                log.exception("the database refused a batch", extra={"action": "batch_refused"})
+            except Exception as exc:  # one event that cannot be written must not take the others with it
+                log.exception("a batch was refused", extra={"action": "batch_refused"})
                 self._disconnect()
-                return None
+                return self._split(pendings, wishes, exc)
 
     def _commit(self, pendings: list[Pending], wishes: Wishes) -> BatchReport:
         db = self._db or self._connect()
@@ -139,7 +143,7 @@ class _Runner:
             _answer(pending, answer)
         return report
 
-    def _split(self, pendings: list[Pending], wishes: Wishes, cause: BadRow) -> BatchReport | None:
+    def _split(self, pendings: list[Pending], wishes: Wishes, cause: Exception) -> BatchReport | None:
         """Halve a refused batch by instance, in order; a single instance's events go one by one."""
         groups: dict[str, list[Pending]] = {}
         for pending in pendings:
@@ -148,14 +152,32 @@ class _Runner:
             log.error("a claim was refused: %s", cause, extra={"action": "claim_refused"})
             return None
         if len(pendings) == 1:
-            log.error("an event was refused: %s", cause, extra={"action": "event_refused"})
-            _answer(pendings[0], Conflict(f"the database refused the change: {cause}"))
+            self._refuse(pendings[0], cause)
             return None
         units = list(groups.values()) if len(groups) > 1 else [[pending] for pending in pendings]
         middle = len(units) // 2
         for half in (units[:middle], units[middle:]):
             self.run([pending for unit in half for pending in unit], Wishes(executes=wishes.executes))
         return None
+
+    def _refuse(self, pending: Pending, cause: Exception) -> None:
+        """An event that cannot be written by itself. An outcome becomes Failed(internal), so that its task ends."""
+        log.error("an event was refused: %s", cause, extra={"action": "event_refused"})
+        event = pending.event
+        if isinstance(event, TaskEnded) and not _is_internal(event.outcome):
+            error = TaskError(
+                "internal", f"the outcome cannot be written: {type(cause).__name__}", retryable=False
+            )
+            again = TaskEnded(event.instance_id, event.path, event.attempt, event.engine, Failed(error))
+            self._requeue(Pending(again, pending.done))
+            return
+        self._settled([(pending, Conflict(f"the database refused the change: {cause}"))])
+
+    def _settled(self, answers: list[tuple[Pending, Applied | EngineError]]) -> None:
+        """Answers that no batch gave: whoever counts what this engine holds hears of them as of any other."""
+        self._listener.committed(BatchReport(now=0, answers=answers))
+        for pending, answer in answers:
+            _answer(pending, answer)
 
     def _fenced(self, pendings: list[Pending]) -> None:
         """This engine is dead in the database: what it held is not its own any more; other events are not its fault."""
@@ -184,11 +206,13 @@ class _Runner:
     def _arrived_unheard(self, pendings: list[Pending]) -> None:
         """The commit arrived and its answers were lost. Starts and cancels are idempotent: ask again what they came
         to. Outcomes are recorded. What the batch claimed is found by the comparison after the reconnect."""
+        done = list[tuple[Pending, Applied | EngineError]]()
         for pending in pendings:
             if isinstance(pending.event, StartInstance | CancelInstance):
                 self._requeue(pending)
             else:
-                _answer(pending, Applied("accepted", pending.event.instance_id))
+                done.append((pending, Applied("accepted", pending.event.instance_id)))
+        self._settled(done)
 
     def _arrived(self) -> bool:
         """Reconnect and compare the receipt; False when the batch did not arrive (or it cannot be known yet)."""
@@ -198,7 +222,6 @@ class _Runner:
         except RepositoryError:
             self._disconnect()
             return False
-        self._listener.reconnected()
         return bool(found) and found[0][0] == self._membership().batch
 
     def _pause(self, tries: int, exc: RepositoryError) -> None:
@@ -213,6 +236,9 @@ class _Runner:
         if not self._prepared and isinstance(db, PostgresConnection):
             db.without_prepared_statements()
         self._db = db
+        if self._connected:  # a commit that was on its way may have arrived, with claims nobody heard of
+            self._listener.reconnected()
+        self._connected = True
         return db
 
     def _disconnect(self) -> None:
@@ -326,6 +352,10 @@ class InlineWriter(_Runner):
 
     def _requeue(self, pending: Pending) -> None:
         self._again.append(pending)
+
+
+def _is_internal(outcome: Outcome) -> bool:
+    return isinstance(outcome, Failed) and outcome.error.code == "internal"
 
 
 def _answer(pending: Pending, answer: Applied | EngineError) -> None:

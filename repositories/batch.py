@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Any, Final
 
-from .dialect import Connection
+from .connection import Connection
 from .errors import Fenced
 from .records import (
     BlobRow,

@@ -33,9 +33,10 @@ from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import QueuePool
 
-from .dialect import SqliteConnection, postgres_session, sqlite_session, translated
+from .dialect import SqliteConnection, postgres_session, sqlite_session
 from .errors import ConnectionLost, RepositoryError
 from .statements import PG_CLOCK
+from .translation import translated
 from .url import DatabaseUrl
 
 __all__ = ["Database", "UnusableDatabase", "clock", "explained", "insert_into"]

@@ -1,4 +1,4 @@
-"""The only place where the two databases differ: connecting, encoding batches, transactions, error translation.
+"""The only place where the two databases differ: connecting, encoding batches, transactions.
 
 Statements are compiled once per process and run on the driver's own cursor (psycopg or sqlite3). On Postgres several
 statements travel in one pipeline (one round trip); SQLite runs them as they come. Both offer the same `Connection`,
@@ -15,83 +15,24 @@ import time
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import cache
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, cast
 
 import psycopg
 from psycopg.types.string import TextLoader
 from sqlalchemy import Executable, Float, Integer
 from sqlalchemy.dialects import postgresql, sqlite
 
-from .errors import BadRow, ConnectionLost, RepositoryError, Retryable, Unwritable
+from .connection import Row
+from .errors import ConnectionLost, RepositoryError
 from .records import TASK_COLUMNS
 from .statements import Bulk, array_type, bulk_statements, single_statements
+from .translation import from_sqlite, is_busy, translated
 from .url import DatabaseUrl
 
-__all__ = ["Connection", "connect", "postgres_session", "sqlite_session", "translated"]
-
-Row = tuple[Any, ...]
+__all__ = ["PostgresConnection", "SqliteConnection", "connect", "postgres_session", "sqlite_session"]
 
 #: How long a writer waits for SQLite's one write lock before the batch is tried again as a whole.
 SQLITE_LOCK_WAIT_S: Final = 20.0
-_RETRYABLE_CLASSES: Final = ("40", "08")
-_RETRYABLE_STATES: Final = frozenset({"57P01", "57P02", "57P03", "53300", "55P03", "25P03", "57014", "25P04"})
-_UNWRITABLE_STATES: Final = frozenset({"53100", "25006", "53200"})
-#: A pooler moved us to a server connection that does not know our prepared statement (or knows one by its name).
-_LOST_PREPARED: Final = frozenset({"26000", "42P05"})
-
-
-class Connection(Protocol):
-    """One connection of one thread, outside any transaction between calls of `begin` and `commit`."""
-
-    @property
-    def dialect(self) -> str: ...
-    def begin(self) -> None:
-        """Open a write transaction (READ COMMITTED; IMMEDIATE on SQLite)."""
-        ...
-
-    def commit(self) -> None: ...
-    def rollback(self) -> None:
-        """Drop the transaction; never raises."""
-        ...
-
-    def pipeline(self) -> AbstractContextManager[Any]:
-        """Statements inside travel together where the database can do that."""
-        ...
-
-    def run(self, name: str, params: Mapping[str, Any] | None = None) -> Any:
-        """Start a named statement; `rows` gives what it returned."""
-        ...
-
-    def rows(self, handle: Any) -> list[Row]: ...
-    def many(self, name: str, columns: Mapping[str, Sequence[Any]]) -> None:
-        """Run a bulk statement with one value per row in each column."""
-        ...
-
-    def fence(self, engine_id: str, batch: int, ttl: int) -> Any:
-        """Renew the lease and leave the receipt `batch`; no row comes back when the engine is not alive."""
-        ...
-
-    def clock(self) -> Any:
-        """Read the database's clock, in microseconds; a statement of its own, after the locks."""
-        ...
-
-    def lock_instances(self, ids: Sequence[str]) -> Any:
-        """Lock instance rows in id order, waiting; rows are instance columns."""
-        ...
-
-    def read_tasks(self, ids: Sequence[str], paths: Sequence[str]) -> Any:
-        """Read task rows by primary key, without locks."""
-        ...
-
-    def peek_ready(self, queues: Sequence[str], executors: Sequence[str], limit: int) -> tuple[Any, Any]:
-        """Lock (skipping) the instances at the head of the ready index, then read those tasks: two handles."""
-        ...
-
-    def peek_due(self, limit: int) -> tuple[Any, Any]:
-        """The same for tasks whose `wake_at` has come."""
-        ...
-
-    def close(self) -> None: ...
 
 
 @cache
@@ -141,15 +82,25 @@ def postgres_session(url: DatabaseUrl, *, autocommit: bool = True) -> psycopg.Co
         raw = psycopg.connect(
             url.dsn, autocommit=autocommit, connect_timeout=10, keepalives_idle=10, tcp_user_timeout=15_000
         )
+    except psycopg.ProgrammingError as exc:  # the URL itself is wrong: trying again will not help
+        raise RepositoryError(f"{url.label} is no usable address: {str(exc).strip()}") from exc
     except psycopg.Error as exc:
         raise ConnectionLost(str(exc).strip()) from exc
     raw.adapters.register_loader("uuid", TextLoader)
     return raw
 
 
-def _array_literal(values: Sequence[Any], numeric: bool) -> str:
+def _array_literal(values: Sequence[Any], *, numeric: bool) -> str:
+    """A column as an array literal: on the hot path, so quoting is looked for once a column, not once a value."""
+    nulls = values.count(None)
+    if nulls == len(values):
+        return "{" + ",".join(["NULL"] * nulls) + "}"
     if numeric:
         return "{" + ",".join(["NULL" if v is None else str(v) for v in values]) + "}"
+    if not nulls:
+        joined = '","'.join(values)
+        if "\\" not in joined and joined.count('"') == 2 * (len(values) - 1):
+            return '{"' + joined + '"}'
     quoted = [
         "NULL" if v is None else '"' + v.replace("\\", "\\\\").replace('"', '\\"') + '"' for v in values
     ]
@@ -206,7 +157,9 @@ class PostgresConnection:
 
     def many(self, name: str, columns: Mapping[str, Sequence[Any]]) -> None:
         sql, numeric = self._bulks[name]
-        self._execute(sql, {c: _array_literal(columns[c], is_number) for c, is_number in numeric.items()})
+        self._execute(
+            sql, {c: _array_literal(columns[c], numeric=is_number) for c, is_number in numeric.items()}
+        )
 
     def fence(self, engine_id: str, batch: int, ttl: int) -> Any:
         self._execute(self._singles["settings"])
@@ -281,7 +234,7 @@ def sqlite_session(url: DatabaseUrl, *, timeout_s: float = 5.0) -> sqlite3.Conne
         raw = sqlite3.connect(path, timeout=timeout_s, isolation_level=None, check_same_thread=False)
         _set_pragmas(raw)
     except sqlite3.Error as exc:
-        raise _from_sqlite(exc) from exc
+        raise from_sqlite(exc) from exc
     return raw
 
 
@@ -292,7 +245,7 @@ def _set_pragmas(raw: sqlite3.Connection) -> None:
             raw.execute("PRAGMA journal_mode=WAL").fetchone()
             break
         except sqlite3.OperationalError as exc:
-            if not _is_busy(exc) or time.monotonic() > deadline:
+            if not is_busy(exc) or time.monotonic() > deadline:
                 raise
             time.sleep(random.uniform(0.001, 0.010))
     for pragma in (
@@ -335,8 +288,8 @@ class SqliteConnection:
                 self._raw.execute("BEGIN IMMEDIATE")
                 return
             except sqlite3.Error as exc:
-                if not _is_busy(exc) or time.monotonic() > deadline:
-                    raise _from_sqlite(exc) from exc
+                if not is_busy(exc) or time.monotonic() > deadline:
+                    raise from_sqlite(exc) from exc
             time.sleep(random.uniform(0.001, 0.005))
 
     def commit(self) -> None:
@@ -424,53 +377,3 @@ class SqliteConnection:
 def connect(url: DatabaseUrl) -> PostgresConnection | SqliteConnection:
     """The connection of one writer."""
     return SqliteConnection(url) if url.dialect == "sqlite" else PostgresConnection(url)
-
-
-# --- errors ---------------------------------------------------------------------------------------------------------
-
-
-class LostPrepared(Retryable):
-    """The server does not know our prepared statement: a transaction pooler stands between."""
-
-
-@contextmanager
-def translated() -> Generator[None]:
-    """Driver errors become this layer's, by SQLSTATE and never by text."""
-    try:
-        yield
-    except psycopg.Error as exc:
-        raise _from_postgres(exc) from exc
-    except sqlite3.Error as exc:
-        raise _from_sqlite(exc) from exc
-
-
-def _from_postgres(exc: psycopg.Error) -> RepositoryError:
-    state = exc.sqlstate or ""
-    text = str(exc).strip() or type(exc).__name__
-    if state in _LOST_PREPARED:
-        return LostPrepared(text)
-    if (
-        state.startswith("08")
-        or (not state and isinstance(exc, psycopg.OperationalError))
-        or state == "57P01"
-    ):
-        return ConnectionLost(text)
-    if state[:2] in _RETRYABLE_CLASSES or state in _RETRYABLE_STATES:
-        return Retryable(f"{state}: {text}")
-    if state in _UNWRITABLE_STATES:
-        return Unwritable(text)
-    return BadRow(f"{state}: {text}") if state[:2] in {"22", "23"} else RepositoryError(f"{state}: {text}")
-
-
-def _is_busy(exc: sqlite3.Error) -> bool:
-    return getattr(exc, "sqlite_errorcode", 0) & 0xFF in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
-
-
-def _from_sqlite(exc: sqlite3.Error) -> RepositoryError:
-    code = getattr(exc, "sqlite_errorcode", 0) & 0xFF
-    if _is_busy(exc):
-        return Retryable(str(exc))
-    if code in {sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR}:
-        return Unwritable(str(exc))
-    bad = isinstance(exc, sqlite3.IntegrityError | sqlite3.DataError)
-    return BadRow(str(exc)) if bad else RepositoryError(str(exc))

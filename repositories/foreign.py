@@ -14,9 +14,11 @@ from sqlalchemy import Connection as SqlalchemyConnection
 from sqlalchemy.orm import Session
 
 from .batch import Batch, Changes
-from .dialect import Connection, PostgresConnection, SqliteConnection, translated
+from .connection import Connection
+from .dialect import PostgresConnection, SqliteConnection
 from .errors import RepositoryError
 from .notify import channel
+from .translation import translated
 from .url import DatabaseUrl
 
 __all__ = ["ForeignConnection"]

@@ -10,7 +10,8 @@ from typing import Any, Final
 import psycopg
 from psycopg import sql
 
-from .dialect import postgres_session, sqlite_session, translated
+from .dialect import postgres_session, sqlite_session
+from .translation import translated
 from .url import DatabaseUrl
 
 __all__ = ["ChangeWatch", "Notifier", "Subscription", "channel"]
@@ -56,9 +57,7 @@ class Subscription:
         with translated():
             if self._raw is None or self._raw.closed:
                 self._raw = postgres_session(self._url)
-                self._raw.execute(
-                    sql.SQL("LISTEN {}").format(sql.Identifier(channel(self._url)))
-                )
+                self._raw.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel(self._url))))
                 return {"ready"}
             return {note.payload for note in self._raw.notifies(timeout=timeout_s, stop_after=1)}
 

@@ -111,9 +111,7 @@ class Bulk:
         arrays = [
             cast(bindparam(name, type_=Text()), ARRAY(array_type(self.table, name))) for name in self.columns
         ]
-        return (
-            func.unnest(*arrays).table_valued(*_named(self.columns), name="u").render_derived()
-        )
+        return func.unnest(*arrays).table_valued(*_named(self.columns), name="u").render_derived()
 
 
 def array_type(table: Table, name: str) -> Any:
@@ -250,7 +248,7 @@ def _postgres_reads() -> dict[str, Any]:
     def read(peek: Any) -> Any:
         return tasks.select_from(
             peek.join(TASKS, and_(TASKS.c.instance_id == peek.c.instance_id, TASKS.c.path == peek.c.path))
-        )
+        ).order_by(TASKS.c.priority.desc(), TASKS.c.ready_at)
 
     return {
         "settings": text(f"SELECT {_PG_SETTINGS}"),

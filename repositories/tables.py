@@ -25,6 +25,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import TEXT as PG_TEXT
 from sqlalchemy.dialects.postgresql import UUID as PG_UUID
+from sqlalchemy.orm import registry
 from sqlalchemy.types import TypeEngine
 from sqlmodel import Field, SQLModel
 
@@ -63,7 +64,12 @@ __all__ = [
     "metadata",
 ]
 
-metadata: Final = SQLModel.metadata
+
+class _Base(SQLModel, registry=registry()):
+    """Our own registry: an application's SQLModel tables may have the same names as ours."""
+
+
+metadata: Final = _Base.metadata
 
 #: UUIDv7 text; native on Postgres (16 bytes).
 ID: Final[TypeEngine[str]] = String(36).with_variant(PG_UUID(as_uuid=False), "postgresql")
@@ -94,7 +100,7 @@ def _big(*, null: bool = False) -> Any:
     return _col(BigInteger(), null=null)
 
 
-class Definition(SQLModel, table=True):
+class Definition(_Base, table=True):
     """One immutable version of a definition: by name, version and content hash."""
 
     __tablename__: Any = "definitions"
@@ -113,7 +119,7 @@ class Definition(SQLModel, table=True):
     )
 
 
-class Instance(SQLModel, table=True):
+class Instance(_Base, table=True):
     """One run of a definition; the row that is locked for everything the run owns."""
 
     __tablename__: Any = "instances"
@@ -146,7 +152,7 @@ class Instance(SQLModel, table=True):
     )
 
 
-class Key(SQLModel, table=True):
+class Key(_Base, table=True):
     """Start keys: unique per definition name, for ever within retention."""
 
     __tablename__: Any = "keys"
@@ -155,7 +161,7 @@ class Key(SQLModel, table=True):
     instance_id: str = _col(ID)
 
 
-class Task(SQLModel, table=True):
+class Task(_Base, table=True):
     """One node made real in one instance; a scope is a task row too (`repositories/records.py` explains each field)."""
 
     __tablename__: Any = "tasks"
@@ -212,7 +218,7 @@ class Task(SQLModel, table=True):
     )
 
 
-class Journal(SQLModel, table=True):
+class Journal(_Base, table=True):
     """Every transition, one row each, written in the transaction that made the change."""
 
     __tablename__: Any = "journal"
@@ -228,7 +234,7 @@ class Journal(SQLModel, table=True):
     engine: str | None = _col(ID, null=True)
 
 
-class Engine(SQLModel, table=True):
+class Engine(_Base, table=True):
     """One process start that claims tasks or writes; its lease covers every task it holds."""
 
     __tablename__: Any = "engines"
@@ -248,14 +254,14 @@ class Engine(SQLModel, table=True):
     ended_at: int | None = _big(null=True)
 
     __table_args__: Any = (
-        _partial("engines_alive", "lease_until", where="state = 'alive'"),
+        _partial("engines_alive", "id", where="state = 'alive'"),
         CheckConstraint(_in("state", set(EngineState)), name="engines_state"),
         CheckConstraint(_in("role", set(EngineRole)), name="engines_role"),
         FILLFACTOR,
     )
 
 
-class Blob(SQLModel, table=True):
+class Blob(_Base, table=True):
     """Payloads kept apart: large values by SHA-256, pages of a map's items by `items:<path>:<gen>:<page>`."""
 
     __tablename__: Any = "blobs"
@@ -264,7 +270,7 @@ class Blob(SQLModel, table=True):
     body: str = _col(Text())
 
 
-class Var(SQLModel, table=True):
+class Var(_Base, table=True):
     """Committed values of the variables that `set` nodes wrote, by scope."""
 
     __tablename__: Any = "vars"
@@ -276,7 +282,7 @@ class Var(SQLModel, table=True):
     value_ref: str | None = _col(Text(), null=True)
 
 
-class Checkpoint(SQLModel, table=True):
+class Checkpoint(_Base, table=True):
     """The last checkpoint of a task, kept across its attempts."""
 
     __tablename__: Any = "checkpoints"
@@ -287,7 +293,7 @@ class Checkpoint(SQLModel, table=True):
     value: str = _col(Text())
 
 
-class Progress(SQLModel, table=True):
+class Progress(_Base, table=True):
     """The last progress an executor reported."""
 
     __tablename__: Any = "progress"
@@ -299,7 +305,7 @@ class Progress(SQLModel, table=True):
     message: str | None = _col(Text(), null=True)
 
 
-class LogLine(SQLModel, table=True):
+class LogLine(_Base, table=True):
     """Log lines of attempts, readable while they run."""
 
     __tablename__: Any = "logs"

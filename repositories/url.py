@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 __all__ = ["DatabaseUrl"]
 
@@ -63,10 +63,11 @@ class DatabaseUrl:
         schema = query.pop("schema", None)
         if schema is not None and not _SCHEMA.fullmatch(schema):
             raise ValueError(f"schema {schema!r} must match {_SCHEMA.pattern}")
-        dsn = urlunsplit(("postgresql", parts.netloc, parts.path, urlencode(query), ""))
-        host = parts.hostname or query.get("host", "local socket")
-        port = f":{parts.port}" if parts.port else ""
-        label = f"postgresql://{host}{port}{parts.path}" + (f"?schema={schema}" if schema else "")
+        # Not urlunsplit: it drops the empty host of `postgresql:///db?host=/run`, and libpq wants %20, not +.
+        asked = "?" + urlencode(query, quote_via=quote) if query else ""
+        dsn = f"postgresql://{parts.netloc}{parts.path}{asked}"
+        host = parts.netloc.rpartition("@")[2] or query.get("host", "local socket")
+        label = f"postgresql://{host}{parts.path}" + (f"?schema={schema}" if schema else "")
         return cls(text=text, dialect="postgresql", dsn=dsn, schema=schema, label=label)
 
     @property

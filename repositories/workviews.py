@@ -108,7 +108,9 @@ def _held(
 
 def unfinished_count(connection: Connection) -> int:
     """Count the instances that have not ended and would go on by themselves: paused ones are left out."""
-    going = select(func.count()).select_from(INSTANCES).where(ACTIVE, INSTANCES.c.state != InstanceState.PAUSED)
+    going = (
+        select(func.count()).select_from(INSTANCES).where(ACTIVE, INSTANCES.c.state != InstanceState.PAUSED)
+    )
     return connection.execute(going).scalar_one()
 
 

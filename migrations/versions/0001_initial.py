@@ -238,7 +238,7 @@ def _engines() -> None:
         sa.CheckConstraint("role IN ('client', 'engine')", name="engines_role"),
         **FILLFACTOR,
     )
-    _partial("engines_alive", "engines", ["lease_until"], "state = 'alive'")
+    _partial("engines_alive", "engines", ["id"], "state = 'alive'")
 
 
 def _payloads() -> None:

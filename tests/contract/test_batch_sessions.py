@@ -11,9 +11,10 @@ import pytest
 from strataflow.repositories import engines, migrate, views
 from strataflow.repositories.batch import Changes
 from strataflow.repositories.database import Database
-from strataflow.repositories.dialect import LostPrepared, PostgresConnection
+from strataflow.repositories.dialect import PostgresConnection
 from strataflow.repositories.errors import BadRow
 from strataflow.repositories.records import TaskState, VarRow
+from strataflow.repositories.translation import LostPrepared
 from tests.support.processes import run_together
 from tests.support.rows import instance, instance_id, journal, task
 from tests.support.writers import TTL, WISH, Writer, ready

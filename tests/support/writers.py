@@ -14,8 +14,9 @@ import pytest
 
 from strataflow.repositories import engines
 from strataflow.repositories.batch import Batch, Changes, ClaimWish, Opening
+from strataflow.repositories.connection import Connection
 from strataflow.repositories.database import Database
-from strataflow.repositories.dialect import Connection, connect
+from strataflow.repositories.dialect import connect
 from strataflow.repositories.engines import EngineRow
 from strataflow.repositories.records import EngineRole, TaskRow, TaskState
 from strataflow.repositories.url import DatabaseUrl

@@ -32,7 +32,7 @@ FROM tasks
 WHERE tasks.wake_at IS NOT NULL AND tasks.wake_at <= (extract(epoch FROM clock_timestamp()) * 1000000)::bigint ORDER BY tasks.wake_at 
  LIMIT %(peek)s)
  SELECT tasks.instance_id, tasks.path, tasks.scope, tasks.executor, tasks.gen, tasks.state, tasks.attempt, tasks.failures, tasks.crashes, tasks.engine, tasks.queue, tasks.priority, tasks.ready_at, tasks.wake_at, tasks.remaining, tasks.open, tasks.total, tasks.next, tasks.width, tasks.done, tasks.failed, tasks.skipped, tasks.closed, tasks.cursor, tasks.output, tasks.output_ref, tasks.error, tasks.started_at, tasks.ended_at 
-FROM peek JOIN tasks ON tasks.instance_id = peek.instance_id AND tasks.path = peek.path;
+FROM peek JOIN tasks ON tasks.instance_id = peek.instance_id AND tasks.path = peek.path ORDER BY tasks.priority DESC, tasks.ready_at;
 
 -- fence
 UPDATE engines SET batch=%(n)s::BIGINT, lease_until=((extract(epoch FROM clock_timestamp()) * 1000000)::bigint + %(ttl)s) WHERE engines.id = %(me)s::UUID AND engines.state = 'alive' RETURNING engines.lease_until;
@@ -114,7 +114,7 @@ WHERE tasks.queue = anon_1.queue AND tasks.ready_at IS NOT NULL AND (tasks.execu
  LIMIT %(peek)s) AS head ON true ORDER BY head.priority DESC, head.ready_at 
  LIMIT %(peek)s)
  SELECT tasks.instance_id, tasks.path, tasks.scope, tasks.executor, tasks.gen, tasks.state, tasks.attempt, tasks.failures, tasks.crashes, tasks.engine, tasks.queue, tasks.priority, tasks.ready_at, tasks.wake_at, tasks.remaining, tasks.open, tasks.total, tasks.next, tasks.width, tasks.done, tasks.failed, tasks.skipped, tasks.closed, tasks.cursor, tasks.output, tasks.output_ref, tasks.error, tasks.started_at, tasks.ended_at 
-FROM peek JOIN tasks ON tasks.instance_id = peek.instance_id AND tasks.path = peek.path;
+FROM peek JOIN tasks ON tasks.instance_id = peek.instance_id AND tasks.path = peek.path ORDER BY tasks.priority DESC, tasks.ready_at;
 
 -- receipt
 SELECT engines.batch, engines.state 
