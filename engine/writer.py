@@ -65,10 +65,22 @@ class Listener(Protocol):
 class Writer(Protocol):
     """Both writers: `submit` returns at once, `done` is called after the commit on the writer's thread."""
 
-    def start(self) -> None: ...
-    def submit(self, pending: Pending) -> None: ...
-    def poke(self) -> None: ...
-    def stop(self, timeout_s: float) -> None: ...
+    def start(self) -> None:
+        """Begin; idempotent."""
+        ...
+
+    def submit(self, pending: Pending) -> None:
+        """Queue an event; returns at once."""
+        ...
+
+    def poke(self) -> None:
+        """Run a batch even without events."""
+        ...
+
+    def stop(self, timeout_s: float) -> None:
+        """Commit what is queued, then end."""
+        ...
+
 
 
 class _Runner:
@@ -328,10 +340,12 @@ class InlineWriter(_Runner):
     """The plain writer: every event in a transaction of its own, on the caller's thread. The oracle of the other."""
 
     def start(self) -> None:
+        """Nothing to begin: every call runs on its caller's thread."""
         self._gate = threading.RLock()
         self._again: deque[Pending] = deque()
 
     def submit(self, pending: Pending) -> None:
+        """Commit one event now, and whatever it made necessary."""
         with self._gate:
             if self.stopping.is_set():
                 raise EngineStopped("the engine is stopped and takes nothing any more.")
@@ -341,12 +355,14 @@ class InlineWriter(_Runner):
                 self.run(batch, self._listener.wishes(batch))
 
     def poke(self) -> None:
+        """Claim and promote now, if there is anything to."""
         with self._gate:
             wishes = self._listener.wishes([])
             if wishes.claim is not None or wishes.due:
                 self.run([], wishes)
 
     def stop(self, timeout_s: float) -> None:
+        """Take nothing any more."""
         self.stopping.set()
         self.close()
 

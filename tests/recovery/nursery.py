@@ -23,14 +23,21 @@ ROOT = Path(__file__).resolve().parents[2]
 T = TypeVar("T")
 
 
-def until(what: Callable[[], T], timeout_s: float = 20.0, *, pause_s: float = 0.01, why: str = "") -> T:
-    """Poll until `what()` is true and give it. Raises AssertionError after `timeout_s`."""
+def until(
+    what: Callable[[], T],
+    timeout_s: float = 20.0,
+    *,
+    pause_s: float = 0.01,
+    why: str | Callable[[], str] = "the condition",
+) -> T:
+    """Poll until `what()` is true and give it. Raises AssertionError after `timeout_s`, saying what was waited for."""
     deadline = time.monotonic() + timeout_s
     while True:
         found = what()
         if found:
             return found
-        assert time.monotonic() < deadline, f"waited {timeout_s} s for {why or what}"
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {timeout_s} s for {why() if callable(why) else why}")
         time.sleep(pause_s)
 
 

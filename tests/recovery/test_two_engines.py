@@ -107,6 +107,10 @@ def test_an_engine_alone_that_was_paused_past_its_lease_goes_on(bench: Bench) ->
     stopped = time.monotonic()
     until(lambda: time.monotonic() - stopped > 2.0, pause_s=0.1)
     child.send(signal.SIGCONT)
-    until(lambda: set(bench.states().values()) == {"completed"}, 15, why=f"the end\n{bench.unfinished()}")
+    until(
+        lambda: set(bench.states().values()) == {"completed"},
+        15,
+        why=lambda: f"the end\n{bench.unfinished()}",
+    )
     child.kill()
     bench.judge()
