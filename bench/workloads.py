@@ -6,6 +6,7 @@ import resource
 import statistics
 import time
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 from strataflow import EngineConfig, WorkflowEngine
@@ -28,7 +29,7 @@ class Figure:
 
 def _chain() -> dict[str, Any]:
     nodes: dict[str, Any] = {"a": {"run": "core.noop", "with": {"x": "{{ inputs.n }}"}}}
-    for before, name in zip(_NAMES, _NAMES[1:], strict=False):
+    for before, name in pairwise(_NAMES):
         nodes[name] = {"run": "core.noop", "with": {"x": f"{{{{ nodes.{before}.output.x }}}}"}}
     return {"dsl": "1", "name": "bench.chain", "inputs": _INPUTS, "nodes": nodes}
 

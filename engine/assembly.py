@@ -64,17 +64,22 @@ class Parts:
             registry,
             self.plans,
             self.values,
-            poke=lambda: self.writer.poke(),
-            submit=lambda pending: self.writer.submit(pending),
+            poke=lambda: self.writer.poke(),  # noqa: PLW0108 - the writer is made below, from this
+            submit=lambda pending: self.writer.submit(pending),  # noqa: PLW0108 - the same
             lost=lambda: self.heartbeat.lose(self.heartbeat.membership),
             load_plan=self._load_plan,
-            ended=lambda ids: self.waiters.ended(ids),
+            ended=lambda ids: self.waiters.ended(ids),  # noqa: PLW0108 - the same
             announcer=self.announcer,
             metrics=metrics,
             state_manager=lambda: self.state_manager,
         )
         self.heartbeat = Heartbeat(
-            config, self.database, url, _release(), self.scheduler.executors, self._lost
+            config=config,
+            database=self.database,
+            url=url,
+            release=_release(),
+            executors=self.scheduler.executors,
+            on_loss=self._lost,
         )
         self.writer = GroupCommitWriter(
             url, self.plans, self._membership, self.scheduler.executors, self.scheduler
@@ -99,12 +104,14 @@ class Parts:
 
     @property
     def engine_id(self) -> str:
+        """Id of the current membership."""
         return self.heartbeat.membership.id
 
     def _membership(self) -> Membership:
         return self.heartbeat.membership
 
     def start(self) -> None:
+        """Start the threads, the writer first."""
         self.loop_thread.start()
         self.dispatcher.bind(self.loop_thread.loop)
         self.scheduler.membership_of = self._membership
@@ -158,7 +165,7 @@ class Parts:
         self.scheduler.heard(hint)
         self.waiters.poke()
 
-    def _others_alive(self, alive: bool) -> None:
+    def _others_alive(self, alive: bool) -> None:  # noqa: FBT001 - a callback
         self.scheduler.others_alive = alive
 
 
@@ -213,8 +220,10 @@ def _release() -> str:
 
 
 def tune_collector() -> None:
-    """Fewer, later garbage collections: the hot path makes many short-lived rows and hardly any cycles, and the
-    default threshold spends a third of its time looking for them. A threshold somebody has set is left alone."""
+    """Make garbage collections fewer and later; a threshold that somebody has set is left alone.
+
+    The hot path makes many short-lived rows and hardly any cycles: looking for them took a third of its time.
+    """
     if gc.get_threshold() in _DEFAULT_THRESHOLDS:
         gc.freeze()
         gc.set_threshold(50_000, 20, 50)

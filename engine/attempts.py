@@ -52,6 +52,7 @@ def _held(draft: Draft, path: str, attempt: int, engine: str) -> TaskRow | None:
 
 
 def task_ended(draft: Draft, event: TaskEnded) -> Applied:
+    """Record an attempt's outcome and follow its consequences; `stale` when it holds the task no more."""
     row = _held(draft, event.path, event.attempt, event.engine)
     if row is None:
         return Applied("stale", event.instance_id)
@@ -62,7 +63,7 @@ def task_ended(draft: Draft, event: TaskEnded) -> Applied:
     return answered(draft)
 
 
-def _apply_outcome(ripple: Ripple, row: TaskRow, event: TaskEnded) -> None:
+def _apply_outcome(ripple: Ripple, row: TaskRow, event: TaskEnded) -> None:  # noqa: C901 - one case an outcome
     outcome = event.outcome
     if row.closed == "cancelled" and (row.executor is None or not isinstance(outcome, Succeeded)):
         ripple.ended(ripple.draft.move(row, TaskEvent.CANCEL, "stopped"))
@@ -164,6 +165,7 @@ def _attempt_failed(ripple: Ripple, row: TaskRow, error: TaskError) -> None:
 
 
 def claim(draft: Draft, event: Claim) -> Applied:
+    """Take a ready task, unless its instance or a scope around it starts nothing new."""
     row = draft.row(event.path) if draft.has_instance else None
     if row is None or row.state is not TaskState.QUEUED:
         return Applied("ignored", event.instance_id)
@@ -182,6 +184,7 @@ def claim(draft: Draft, event: Claim) -> Applied:
 
 
 def timer_due(draft: Draft, event: TimerDue) -> Applied:
+    """Do what the task's `wake_at` was for: a sweep, a retry, the end of a wait."""
     row = draft.row(event.path) if draft.has_instance else None
     if row is None or row.wake_at is None or row.wake_at > draft.now:
         return Applied("ignored", event.instance_id)
@@ -208,6 +211,7 @@ def _wait_over(ripple: Ripple, row: TaskRow) -> None:
 
 
 def lease_expired(draft: Draft, event: LeaseExpired) -> Applied:
+    """Bring back a task whose engine died, or end it: timed out meanwhile, or poison."""
     row = _held(draft, event.path, event.attempt, event.engine)
     if row is None:
         return Applied("ignored", event.instance_id)
@@ -233,6 +237,7 @@ def lease_expired(draft: Draft, event: LeaseExpired) -> Applied:
 
 
 def executor_missing(draft: Draft, event: ExecutorMissing) -> Applied:
+    """Fail a ready task that no live engine can execute."""
     row = draft.row(event.path) if draft.has_instance else None
     if row is None or row.state is not TaskState.QUEUED or row.executor != event.executor:
         return Applied("ignored", event.instance_id)
@@ -251,6 +256,7 @@ def executor_missing(draft: Draft, event: ExecutorMissing) -> Applied:
 
 
 def note(draft: Draft, event: Note) -> Applied:
+    """Keep log lines, progress or a checkpoint of a running attempt."""
     row = _held(draft, event.path, event.attempt, event.engine)
     if row is None:
         return Applied("stale", event.instance_id)

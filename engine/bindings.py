@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .plan import Plan, PlanNode, address_of
+from .plan import Plan, PlanNode, address_of, given
 from .rows import parent_path
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def templates_of(plan: Plan, path: str, *, output_phase: bool) -> tuple[list[Tem
         if node is not None and node.output is not None:
             found.append(node.output)
         return found, True
-    assert node is not None
+    node = given(node, "node")
     wanted = [
         node.when,
         node.with_,

@@ -22,7 +22,7 @@ from .definition import Definition
 from .errors import EngineError, NotFound, Problem
 from .membership import new_id
 from .parser import canonical_text, content_hash
-from .plan import Plan
+from .plan import Plan, given
 from .plans import PlanCache
 from .transaction import Pending
 
@@ -92,9 +92,9 @@ class Catalog:
         if known is not None and (known.active or not activate):
             return known
         stored = self._stored.store(
-            id=new_id(),
+            definition_id=new_id(),
             name=definition.name,
-            hash=digest,
+            digest=digest,
             body=text,
             now=time.time_ns() // 1000,
             activate=activate,
@@ -132,9 +132,7 @@ class Catalog:
         if found is None:
             raise NotFound(f"there is no definition with id {definition_id}.")
         self._build(found.id, found.version, found.body)
-        plan = self._plans.get(definition_id)
-        assert plan is not None
-        return plan
+        return given(self._plans.get(definition_id), "definition")
 
     def load_later(
         self,
@@ -148,7 +146,7 @@ class Catalog:
         def load() -> None:
             try:
                 self.plan(definition_id)
-            except Exception as exc:
+            except Exception as exc:  # noqa: BLE001 - told to whoever waits
                 error = (
                     exc
                     if isinstance(exc, EngineError)
@@ -165,7 +163,7 @@ class Catalog:
         threading.Thread(target=load, name="strataflow-loader", daemon=True).start()
 
     def _build(self, definition_id: str, version: int, body: str) -> Definition:
-        """Compile a stored text. Executors are not asked for: it was accepted once, and another engine may have them."""
+        """Compile a stored text; executors are not asked for, since it was accepted once."""
         definition, plan, _ = compile_definition(
             body, registry=None, definition_id=definition_id, version=version
         )

@@ -29,6 +29,7 @@ class AttemptPort:
 
     def __init__(
         self,
+        *,
         instance_id: str,
         path: str,
         attempt: int,
@@ -46,6 +47,7 @@ class AttemptPort:
         self._last_progress = 0.0
 
     def log(self, level: str, message: str) -> None:
+        """Keep a line; written with the next note, at the latest with the outcome."""
         line = LogLineNote(time.time_ns() // 1000, level[:8], _clean(message))
         with self._lock:
             self._count += 1
@@ -68,6 +70,7 @@ class AttemptPort:
         return lines
 
     def progress(self, fraction: float, message: str | None) -> None:
+        """Publish progress, at most every tenth of a second; the last step always goes out."""
         now = time.monotonic()
         with self._lock:
             if fraction < 1.0 and now - self._last_progress < _PROGRESS_S:
@@ -97,6 +100,7 @@ class AttemptPort:
             )
 
     def load_checkpoint(self) -> Json:
+        """The last committed checkpoint of any attempt, or None."""
         text = self._load(self._key[0], self._key[1])
         return decode(text) if text is not None else None
 

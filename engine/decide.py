@@ -132,7 +132,7 @@ def first_keys(plan: Plan | None, event: Event) -> list[str]:
     return keys
 
 
-def _apply(draft: Draft, event: Event) -> Applied:
+def _apply(draft: Draft, event: Event) -> Applied:  # noqa: C901, PLR0911 - one case an event
     match event:
         case StartInstance():
             return start(draft, event)

@@ -67,6 +67,7 @@ class Dispatcher:
         self._load_checkpoint = load_checkpoint
         self._reader = ThreadPoolExecutor(max_workers=2, thread_name_prefix="strataflow-reader")
         self._running: dict[Key, Running] = {}
+        self._loading: set[asyncio.Future[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def bind(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -75,6 +76,7 @@ class Dispatcher:
 
     @property
     def running(self) -> list[Running]:
+        """Attempts in execution."""
         return list(self._running.values())
 
     def accept(self, claimed: list[ClaimedTask]) -> None:
@@ -98,7 +100,9 @@ class Dispatcher:
             if not self._try(running, wanted, loaded=False):
                 cold.append((task, wanted))
         if cold:
-            asyncio.ensure_future(self._load_and_begin(cold))
+            loading = asyncio.ensure_future(self._load_and_begin(cold))
+            self._loading.add(loading)  # the loop itself holds only a weak reference
+            loading.add_done_callback(self._loading.discard)
 
     def _try(self, running: Running, wanted: Wanted, *, loaded: bool) -> bool:
         """Evaluate and begin; False when values must be read first."""
@@ -172,7 +176,7 @@ class Dispatcher:
         if entry.inline and entry.hooks is None:
             try:
                 result = invoke_inline(entry, context, ready.config)
-            except Exception as exc:
+            except Exception as exc:  # noqa: BLE001 - user code may raise anything: it becomes the outcome
                 self._end(running, self._failure(running, entry, exc))
             else:
                 self._finish(running, ready, result)
@@ -186,7 +190,7 @@ class Dispatcher:
             result = await invoke(entry, context, ready.config, pool=self._pool, timeout_s=timeout_s)
         except asyncio.CancelledError:
             self._end(running, Released("released by its engine") if running.released else Cancelled())
-        except Exception as exc:
+        except Exception as exc:  # noqa: BLE001 - user code may raise anything: it becomes the outcome
             self._end(running, self._failure(running, entry, exc))
         else:
             self._finish(running, ready, result)
@@ -217,7 +221,12 @@ class Dispatcher:
         node = task.plan.nodes[address_of(row.path)]
         engine = row.engine or ""
         port = running.port = AttemptPort(
-            instance.id, row.path, row.attempt, engine, self._submit, self._load_checkpoint
+            instance_id=instance.id,
+            path=row.path,
+            attempt=row.attempt,
+            engine=engine,
+            submit=self._submit,
+            load=self._load_checkpoint,
         )
         deadline = time.monotonic() + node.timeout / 1_000_000 if node.timeout is not None else None
         return TaskContext(
@@ -280,6 +289,7 @@ class Dispatcher:
                 running.job.cancel()
 
     def close(self) -> None:
+        """Stop the readers; nothing may be accepted afterwards."""
         self._reader.shutdown(wait=False, cancel_futures=True)
 
 

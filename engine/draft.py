@@ -99,12 +99,14 @@ class Draft:
 
     @property
     def instance(self) -> InstanceRow:
+        """The instance, ready to be changed. Raises NotFound."""
         if self._instance is None:
             raise NotFound("there is no such instance.")
         return self._instance
 
     @property
     def has_instance(self) -> bool:
+        """Does the instance exist, stored or begun in this fold?"""
         return self._instance is not None
 
     def peek(self, path: str) -> TaskRow | None:
@@ -208,6 +210,7 @@ class Draft:
         self._journal(row.path, row.attempt, old, new, reason)
 
     def move_instance(self, event: InstanceEvent, reason: str) -> None:
+        """Change the instance's state by an event. Raises IllegalTransition before anything is changed."""
         instance = self.instance
         old = instance.state
         new = next_instance_state(old, event, label=instance.id)

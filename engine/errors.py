@@ -149,7 +149,7 @@ class IllegalTransition(Conflict):
 
     code = "illegal_transition"
 
-    def __init__(self, entity: str, state: str, event: str, *, id: str = "") -> None:
+    def __init__(self, entity: str, state: str, event: str, *, id: str = "") -> None:  # noqa: A002 - the field's name
         self.entity, self.state, self.event, self.id = entity, state, event, id
         label = f"{entity} {id}" if id else entity
         super().__init__(f"{label} is {state}: it cannot take {event}.")

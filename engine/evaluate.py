@@ -17,7 +17,7 @@ from .durations import parse_duration
 from .errors import ExpressionError, PayloadError
 from .outcomes import Entered, Expanded, Failed, Outcome, Payload, Skipped, Succeeded, Suspended
 from .payload import decode, encode, split
-from .plan import PlanNode, address_of
+from .plan import PlanNode, address_of, given
 from .rows import ITEMS_PER_PAGE
 from .transaction import ClaimedTask
 from .values import Missing, Values, Wanted
@@ -131,15 +131,13 @@ def _evaluate_node(node: PlanNode, roots: dict[str, Any]) -> Outcome | Ready:
 
 
 def _set(node: PlanNode, roots: dict[str, Any]) -> Outcome:
-    assert node.set_ is not None
-    values = node.set_.render(roots)
+    values = given(node.set_, "set").render(roots)
     result = reshape(node, roots, values)
     return Succeeded(as_payload(result), {name: as_payload(value) for name, value in values.items()})
 
 
 def _wait(node: PlanNode, roots: dict[str, Any]) -> Outcome:
-    assert node.wait_for is not None
-    text = node.wait_for.render(roots)
+    text = given(node.wait_for, "wait").render(roots)
     try:
         return Suspended(parse_duration(text))
     except ValueError as exc:
@@ -147,14 +145,13 @@ def _wait(node: PlanNode, roots: dict[str, Any]) -> Outcome:
 
 
 def _expand(node: PlanNode, roots: dict[str, Any]) -> Outcome:
-    assert node.items is not None
-    items = node.items.render(roots)
+    items = given(node.items, "map").render(roots)
     if isinstance(items, dict):
         pairs = cast("dict[str, Any]", items).items()
         items = [{"key": key, "value": value} for key, value in pairs]
     if not isinstance(items, list):
         found = "null" if items is None else type(items).__name__
-        message = f"map needs a list or an object, the expression gave {found}; write `| default([])` where null is fine"
+        message = f"map needs a list or an object, not {found}; write `| default([])` where null is fine"
         return Failed(TaskError("expression", message, retryable=False))
     rows = cast("list[Any]", items)
     width = node.concurrency

@@ -134,8 +134,10 @@ class ResumeInstance:
 
 @dataclass(slots=True, frozen=True)
 class RollbackInstance:
-    """Take an ended instance back: `targets` (nodes of the definition's outermost scope) and everything that follows
-    from them is decided again. Without targets, whatever failed or was cancelled is.
+    """Take an ended instance back.
+
+    `targets` (nodes of the definition's outermost scope) and everything that follows from them is decided again;
+    without targets, whatever failed or was cancelled is.
     """
 
     instance_id: str
@@ -160,8 +162,11 @@ Event = (
 
 @dataclass(slots=True, frozen=True)
 class Applied:
-    """What became of one event: `accepted`, `stale` (the sender no longer holds the task), `ignored` (nothing to do
-    any more) or `existing` (a keyed start found `instance_id` already there)."""
+    """What became of one event.
+
+    `accepted`, `stale` (the sender no longer holds the task), `ignored` (nothing to do any more) or `existing` (a
+    keyed start found `instance_id` already there).
+    """
 
     status: str
     instance_id: str

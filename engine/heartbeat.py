@@ -26,6 +26,7 @@ class Heartbeat:
 
     def __init__(
         self,
+        *,
         config: EngineConfig,
         database: Database,
         url: DatabaseUrl,
@@ -47,6 +48,7 @@ class Heartbeat:
         self._loop = Loop("heartbeat", self._beat, min(1.0, config.lease.ttl_s / 4))
 
     def start(self) -> None:
+        """Begin to renew."""
         self._loop.start()
 
     def stop(self) -> None:

@@ -162,7 +162,7 @@ def rollback(draft: Draft, event: RollbackInstance) -> Applied:
     scope = draft.plan.root
     rows = {name: draft.row(name) for name in scope.nodes}
     draft.row("")
-    again = _again(scope, rows, _targets(scope, rows, event), instance.id)
+    again = _again(scope, _targets(scope, rows, event))
     _refuse_lost_variables(scope, rows, again)
     draft.move_instance(InstanceEvent.ROLLBACK, event.reason)
     instance.gen += 1
@@ -201,9 +201,7 @@ def _targets(scope: ScopePlan, rows: Mapping[str, TaskRow | None], event: Rollba
     return found | unreached
 
 
-def _again(
-    scope: ScopePlan, rows: Mapping[str, TaskRow | None], targets: set[str], instance_id: str
-) -> list[str]:
+def _again(scope: ScopePlan, targets: set[str]) -> list[str]:
     """The targets and everything downstream of them, dependencies first."""
     again, todo = set(targets), list(targets)
     while todo:
@@ -239,7 +237,7 @@ def _writes(node: PlanNode) -> list[str]:
     return list(node.set_.source) if node.set_ is not None else []
 
 
-def _decide_again(
+def _decide_again(  # noqa: PLR0917 - private
     ripple: Ripple,
     root: TaskRow,
     node: PlanNode,

@@ -34,6 +34,7 @@ class Loop:
         self.last_progress = time.monotonic()
 
     def start(self) -> None:
+        """Begin; idempotent."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._loop, name=f"strataflow-{self.name}", daemon=True)
             self._thread.start()
@@ -43,6 +44,7 @@ class Loop:
         self._wake.set()
 
     def stop(self, timeout_s: float = 5.0) -> None:
+        """End after the round that runs; idempotent."""
         self._stopping.set()
         self._wake.set()
         if self._thread is not None and self._thread is not threading.current_thread():

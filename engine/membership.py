@@ -60,8 +60,10 @@ class FileLock:
         self._file: IO[bytes] | None = None
 
     def take(self) -> bool:
-        """True when the lock is ours now. The lock file is opened for this alone: closing any other handle to it
-        would drop the lock."""
+        """Take the lock; True when it is ours now.
+
+        The file is opened for this alone: closing any other handle to it would drop the lock.
+        """
         if fcntl is None:
             return False
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -75,6 +77,7 @@ class FileLock:
         return True
 
     def free(self, *, remove: bool) -> None:
+        """Give the lock up; `remove` the file while it is still held."""
         if self._file is not None:
             if remove:
                 self.path.unlink(missing_ok=True)
@@ -92,6 +95,7 @@ class Lease:
 
     @property
     def ttl(self) -> int:
+        """The same in microseconds."""
         return round(self.ttl_s * 1_000_000)
 
 
@@ -115,6 +119,7 @@ class Membership:
 
     @property
     def lock_file(self) -> str | None:
+        """Path of the file lock, None where there is none."""
         return str(self._file_lock.path) if self._locked else None
 
     def next_batch(self) -> int:
@@ -124,6 +129,7 @@ class Membership:
 
     @property
     def batch(self) -> int:
+        """Number of the last batch."""
         return self._batch
 
     def renewed(self, request_started: float) -> None:

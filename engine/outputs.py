@@ -37,8 +37,9 @@ def iso(at: int | None) -> str | None:
 
 
 def _counts(row: TaskRow, scope: TaskRow) -> bool:
-    """Does a child row's output belong to its scope's value? Not what ended after the verdict, nor what an earlier
-    generation left.
+    """Does a child row's output belong to its scope's value?
+
+    Not what ended after the verdict, nor what an earlier generation left.
     """
     return row.state is TaskState.COMPLETED and row.closed != "late" and row.gen >= scope.gen
 

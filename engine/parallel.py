@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from ..repositories.records import BlobRow, TaskRow, TaskState
 from .joins import verdict
 from .outcomes import Expanded
-from .plan import PlanNode
+from .plan import PlanNode, given
 from .rows import ITEMS, error_text, items_key, new_task
 from .states import TaskEvent
 
@@ -110,8 +110,7 @@ class ParallelExecutor:
         if scope.next >= total or (scope.width is None and scope.open > WINDOW // 2):
             return
         stop = min(total, scope.next + min(limit - scope.open, WINDOW))
-        body = node.body
-        assert body is not None
+        body = given(node.body, "body")
         for index in range(scope.next, stop):
             path = f"{scope.path}[{index}]"
             if isinstance(body, PlanNode):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
 if TYPE_CHECKING:
     from .expressions import Template
@@ -24,11 +24,20 @@ __all__ = [
     "RetryPolicy",
     "ScopePlan",
     "address_of",
+    "given",
 ]
 
+_T = TypeVar("_T")
 NodeKind = Literal["run", "map", "set", "wait", "do"]
 COMPLETED_ONLY: Final = frozenset({"completed"})
 _INDEX: Final = re.compile(r"\[\d+\]")
+
+
+def given(value: _T | None, what: str) -> _T:
+    """A part that the validator guarantees to be there. Raises LookupError naming what a broken plan lacks."""
+    if value is None:
+        raise LookupError(f"the plan has no {what}")
+    return value
 
 
 def address_of(path: str) -> str:

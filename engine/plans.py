@@ -32,6 +32,7 @@ class PlanCache:
         return self._plans.get(definition_id)
 
     def put(self, plan: Plan) -> None:
+        """Keep a plan; the oldest goes when there are too many."""
         with self._lock:
             self._plans[plan.definition_id] = plan
             while len(self._plans) > _MAX_PLANS:

@@ -224,6 +224,7 @@ class Ripple:
         return new_task(scope.instance_id, path, scope.path, gen=self.draft.instance.gen, node=node)
 
     def count_open(self, scope_path: str) -> None:
+        """One more row of the scope has not come to rest."""
         self.draft.edit(scope_path, counters=True).open += 1
 
     # --- scopes
@@ -289,7 +290,7 @@ class Ripple:
     # --- stopping
 
     def sweep(self, scope: TaskRow) -> None:
-        """Stop what is unfinished below a closed scope, at most SWEEP_LIMIT rows a transaction; the row is the cursor."""
+        """Stop what is unfinished below a closed scope, SWEEP_LIMIT rows a transaction; the row is the cursor."""
         draft = self.draft
         scope = draft.edit(scope.path, counters=True)
         hard = scope.closed == "cancelled" or map_of(self.plan, scope) is not None

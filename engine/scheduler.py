@@ -99,6 +99,7 @@ class TaskScheduler:
     # --- life
 
     def start(self) -> None:
+        """Begin to look for work; a client never does."""
         if self._config.executes:
             self._loop.start()
 
@@ -107,6 +108,7 @@ class TaskScheduler:
         self.accepting = False
 
     def stop(self) -> None:
+        """End the scheduler's own loop."""
         self._loop.stop()
 
     @property
@@ -155,6 +157,7 @@ class TaskScheduler:
     # --- the writer's listener
 
     def wishes(self, pendings: list[Pending]) -> Wishes:
+        """What to claim and promote beside these events."""
         if self._forget:
             self._forget_now()
         if not self.accepting or self.membership_of is None:
@@ -181,6 +184,7 @@ class TaskScheduler:
         return Wishes(executes=True, claim=claim, due=due, slots=free, floor=self._waiting, suspects=suspects)
 
     def committed(self, report: BatchReport) -> None:
+        """Account for what a batch did, and hand over what it claimed."""
         self._account(report)
         ended = self._remember(report)
         if report.claimed:
@@ -244,6 +248,7 @@ class TaskScheduler:
             self._poke()
 
     def fenced(self) -> None:
+        """The database says this engine is dead."""
         self._lost()
         self._forget_now()
 
@@ -262,9 +267,11 @@ class TaskScheduler:
             self.dispatcher.drop_soon()
 
     def unplanned(self, definition_id: str, pendings: list[Pending]) -> None:
+        """Load the plan that these events wait for."""
         self._load_plan(definition_id, pendings)
 
     def reconnected(self) -> None:
+        """The writer's connection was lost and is back."""
         self._compare = True
         self._poke()
 
@@ -279,8 +286,10 @@ class TaskScheduler:
             self._compare = True  # the batch goes on: its outcomes must not be lost with this look
 
     def _release_unknown(self, membership: Membership) -> None:
-        """Rows that the database gives to this engine and that nothing here executes go back (a commit whose answer
-        was lost claimed them). Runs on the writer's thread, so no batch is in flight."""
+        """Give back rows that the database gives to this engine and that nothing here executes.
+
+        A commit whose answer was lost claimed them. Runs on the writer's thread, so no batch is in flight.
+        """
         after: tuple[str, str] | None = None
         while True:
             with self._database.read() as connection:

@@ -14,6 +14,7 @@ from .decide import Decision, decide
 from .draft import Snapshot, Terms
 from .errors import Conflict, EngineError
 from .events import StartInstance
+from .plan import given
 from .plans import PlanCache
 
 __all__ = ["start_inside"]
@@ -24,11 +25,10 @@ def start_inside(
 ) -> str:
     """Insert the instance and its first tasks; returns the id (the first instance's, when the key is taken).
 
-    Raises Conflict when a transaction that is not committed yet holds the key, or the caller's isolation level hides it.
+    Raises Conflict when a transaction that this one cannot see holds the key.
     """
     foreign = ForeignConnection.of(connection, url)
-    plan = plans.get(event.definition_id)
-    assert plan is not None
+    plan = given(plans.get(event.definition_id), "definition")
     if event.key is not None:
         owner = foreign.claim_key(plan.name, event.key, event.instance_id)
         if owner is None:

@@ -1,8 +1,8 @@
 """The state machine as data: two tables `(state, event) → state`, one for tasks and one for instances.
 
 Everything that may happen to a state stands here; `None` is the state of a row that does not exist yet. Terminal
-states hold only what opens a new generation, so that nothing is implied by absence. An event that a state does not list raises
-`IllegalTransition` and writes nothing. `docs/state-machine.md` is generated from these tables.
+states hold only what opens a new generation, so that nothing is implied by absence. An event that a state does not
+list raises `IllegalTransition` and writes nothing. `docs/state-machine.md` is generated from these tables.
 """
 
 from __future__ import annotations

@@ -36,6 +36,7 @@ class WorkflowStatus:
 
     @property
     def ended(self) -> bool:
+        """Has it come to its end, however?"""
         return self.state in TERMINAL_INSTANCE_STATES
 
     def as_json(self) -> dict[str, Any]:

@@ -6,8 +6,8 @@
 | strataflow.workflow.duration | s | name, state |
 | strataflow.tasks | 1 | executor, state |
 | strataflow.task.duration | s | executor, state |
-| strataflow.batch.events | 1 | – |
-| strataflow.slots.held | 1 | – |
+| strataflow.batch.events | 1 | - |
+| strataflow.slots.held | 1 | - |
 
 Never labelled by instance: a metric with a series per run would fold into an overflow series.
 """

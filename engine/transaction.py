@@ -21,7 +21,7 @@ from .draft import SWEEP_LIMIT, Snapshot, Terms
 from .errors import EngineError, NotFound
 from .events import Applied, Claim, Event, StartInstance, TaskEnded, TimerDue
 from .outcomes import Failed, Succeeded
-from .plan import Plan, address_of
+from .plan import Plan, address_of, given
 from .plans import PlanCache
 
 __all__ = ["BatchReport", "ClaimedTask", "Pending", "Standing", "Transaction", "Wishes"]
@@ -331,9 +331,8 @@ def _claim_budget(works: dict[str, _Work], wishes: Wishes, plans: PlanCache) -> 
 
 def _decide_safely(work: _Work, terms: Terms) -> Decision | Need:
     """A defect met while folding must not stop the other instances: the outcome becomes Failed(internal) once."""
-    assert work.plan is not None
     try:
-        return decide(work.plan, work.snapshot, work.events, terms)
+        return decide(given(work.plan, "instance"), work.snapshot, work.events, terms)
     except Exception as exc:
         log.exception("deciding failed", extra={"action": "decide_failed", "instance_id": work.instance_id})
         if work.internal:

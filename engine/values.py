@@ -75,6 +75,7 @@ class Values:
             self._trim()
 
     def keep_inputs(self, instance_id: str, inputs: Any) -> None:
+        """Remember an instance's inputs."""
         with self._lock:
             values = self._of(instance_id)
             values.inputs, values.has_inputs = inputs, True
@@ -101,7 +102,7 @@ class Values:
 
     # --- evaluating
 
-    def roots(self, wanted: Wanted, *, loaded: bool = False) -> dict[str, Any]:
+    def roots(self, wanted: Wanted, *, loaded: bool = False) -> dict[str, Any]:  # noqa: C901 - one root each
         """The roots that the templates ask for. Raises Missing when something must be read first.
 
         `loaded` says that `load` ran for this task: variables, which may change, are then as committed.

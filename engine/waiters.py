@@ -46,6 +46,7 @@ class Waiters:
                 self._changed.notify_all()
 
     def stop(self) -> None:
+        """Let nobody wait any longer: they get EngineStopped."""
         with self._changed:
             self._stopped = True
             self._changed.notify_all()

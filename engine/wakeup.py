@@ -33,6 +33,7 @@ class Announcer:
         self._loop = Loop("announcer", self._send, 3600.0)
 
     def start(self) -> None:
+        """Begin, where there is anything to announce by."""
         if self._notifier is not None:
             self._loop.start()
 
@@ -51,6 +52,7 @@ class Announcer:
         return 0.0 if self._hints else None
 
     def stop(self) -> None:
+        """End; a hint not sent yet is dropped, for polling finds what it was about."""
         self._loop.stop()
         if self._notifier is not None:
             self._notifier.close()
@@ -67,22 +69,23 @@ class Ears:
         self._loop = Loop("ears", run, 0.0 if self._subscription is not None else _WATCH_S)
 
     def start(self) -> None:
+        """Begin to listen."""
         if self._subscription is not None or self._watch is not None:
             self._loop.start()
 
     def _listen(self) -> float | None:
-        assert self._subscription is not None
-        for hint in self._subscription.wait(timeout_s=1.0):
-            self._heard(hint)
+        if self._subscription is not None:
+            for hint in self._subscription.wait(timeout_s=1.0):
+                self._heard(hint)
         return 0.0
 
     def _look(self) -> float | None:
-        assert self._watch is not None
-        if self._watch.changed():
+        if self._watch is not None and self._watch.changed():
             self._heard(READY)
         return None
 
     def stop(self) -> None:
+        """End listening."""
         self._loop.stop()
         for part in (self._subscription, self._watch):
             if part is not None:

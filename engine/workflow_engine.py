@@ -114,18 +114,22 @@ class WorkflowEngine:
 
     @property
     def database(self) -> Database:
+        """The database this engine works on."""
         return self.parts.database
 
     @property
     def state_manager(self) -> StateManager:
+        """The one write path."""
         return self.parts.state_manager
 
     @property
     def scheduler(self) -> TaskScheduler:
+        """What this engine takes, and when."""
         return self.parts.scheduler
 
     @property
     def recovery(self) -> RecoveryManager:
+        """What brings interrupted tasks back."""
         return self.parts.recovery
 
     # --- definitions
@@ -212,7 +216,7 @@ class WorkflowEngine:
             with parts.database.read() as connection:
                 return status_of(connection, OutputReader(parts.database), view, plan, root)
 
-    async def wait(self, instance_id: str, timeout: float | None = None) -> WorkflowStatus:
+    async def wait(self, instance_id: str, timeout: float | None = None) -> WorkflowStatus:  # noqa: ASYNC109 - the state outlives it
         """Wait until the instance has ended, in whatever process. Raises WaitTimeout after `timeout` seconds."""
         return await asyncio.to_thread(self.wait_now, instance_id, timeout)
 

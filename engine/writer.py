@@ -82,7 +82,6 @@ class Writer(Protocol):
         ...
 
 
-
 class _Runner:
     """One connection with its failure handling; used by one thread at a time."""
 
@@ -216,8 +215,11 @@ class _Runner:
         return False
 
     def _arrived_unheard(self, pendings: list[Pending]) -> None:
-        """The commit arrived and its answers were lost. Starts and cancels are idempotent: ask again what they came
-        to. Outcomes are recorded. What the batch claimed is found by the comparison after the reconnect."""
+        """The commit arrived and its answers were lost.
+
+        Starts and cancels are idempotent: ask again what they came to. Outcomes are recorded. What the batch claimed
+        is found by the comparison after the reconnect.
+        """
         done = list[tuple[Pending, Applied | EngineError]]()
         for pending in pendings:
             if isinstance(pending.event, StartInstance | CancelInstance):

@@ -1,5 +1,6 @@
-"""One write transaction of DESIGN section 3a as a sequence of typed calls; the caller decides between reading and
-writing. Knows the order of locks and statements, knows no rule. A batch never commits by itself.
+"""One write transaction as a sequence of typed calls; the caller decides between reading and writing.
+
+Knows the order of locks and statements, knows no rule.
 """
 
 from __future__ import annotations
@@ -96,6 +97,7 @@ class Changes:
     progress: list[ProgressRow] = field(default_factory=list[ProgressRow])
 
     def extend(self, other: Changes) -> None:
+        """Add another instance's changes."""
         for name in Changes.__slots__:
             getattr(self, name).extend(getattr(other, name))
 
@@ -118,12 +120,14 @@ class Changes:
 
 
 def task_of(row: Sequence[Any]) -> TaskRow:
+    """A task row from its columns."""
     task = TaskRow(*row)
     task.state = _TASK_STATES[task.state]
     return task
 
 
 def instance_of(row: Sequence[Any]) -> InstanceRow:
+    """An instance row from its columns."""
     instance = InstanceRow(*row)
     instance.state = _INSTANCE_STATES[instance.state]
     return instance
@@ -191,6 +195,7 @@ class Batch:
         self._db.many("key_new", {"name": names, "key": texts, "instance_id": ids})
 
     def key_owner(self, name: str, key: str) -> str | None:
+        """The instance that holds a start key, or None."""
         found = self._db.rows(self._db.run("key_get", {"name": name, "key": key}))
         return found[0][0] if found else None
 
@@ -211,12 +216,13 @@ class Batch:
         with self._db.pipeline():
             for name, rows in changes.parts():
                 if rows:
-                    if _BULK[name].kind == "upsert":
-                        rows = _last_of_each(rows, _BULK[name].keys)
+                    upsert = _BULK[name].kind == "upsert"
+                    once = _last_of_each(rows, _BULK[name].keys) if upsert else rows
                     columns, values = _COLUMNS[name]
-                    self._db.many(name, dict(zip(columns, zip(*map(values, rows), strict=True), strict=True)))
+                    self._db.many(name, dict(zip(columns, zip(*map(values, once), strict=True), strict=True)))
             if commit:
                 self._db.commit()
 
     def rollback(self) -> None:
+        """Drop the transaction; never raises."""
         self._db.rollback()

@@ -47,6 +47,7 @@ class ForeignConnection:
         )
 
     def now(self) -> int:
+        """The database's clock, in microseconds."""
         return int(self._db.rows(self._db.clock())[0][0])
 
     def claim_key(self, name: str, key: str, instance_id: str) -> str | None:

@@ -30,11 +30,11 @@ class WorkflowRepository(_Repository):
             return definitions.by_name(connection, name, version, latest=True)
 
     def store(
-        self, *, id: str, name: str, hash: str, body: str, now: int, activate: bool
-    ) -> StoredDefinition:  # noqa: A002 - the columns' names
+        self, *, definition_id: str, name: str, digest: str, body: str, now: int, activate: bool
+    ) -> StoredDefinition:
         """Store a version by its content, once."""
         return definitions.store(
-            self._database, id=id, name=name, hash=hash, body=body, now=now, activate=activate
+            self._database, id=definition_id, name=name, hash=digest, body=body, now=now, activate=activate
         )
 
 

@@ -34,6 +34,7 @@ class Notifier:
         self._raw: psycopg.Connection[tuple[Any, ...]] | None = None
 
     def send(self, hints: Sequence[str]) -> None:
+        """Send hints now; raises what the connection raises."""
         with translated():
             if self._raw is None or self._raw.closed:
                 self._raw = postgres_session(self._url)
@@ -41,6 +42,7 @@ class Notifier:
                 self._raw.execute("SELECT pg_notify(%s, %s)", (channel(self._url), hint))
 
     def close(self) -> None:
+        """Close the connection."""
         if self._raw is not None:
             self._raw.close()
 
@@ -62,6 +64,7 @@ class Subscription:
             return {note.payload for note in self._raw.notifies(timeout=timeout_s, stop_after=1)}
 
     def close(self) -> None:
+        """Close the connection."""
         if self._raw is not None:
             self._raw.close()
 
@@ -75,6 +78,7 @@ class ChangeWatch:
         self._version = -1
 
     def changed(self) -> bool:
+        """Has another connection committed since the last call?"""
         with translated():
             if self._raw is None:
                 self._raw = sqlite_session(self._url)
@@ -83,6 +87,7 @@ class ChangeWatch:
         return different
 
     def close(self) -> None:
+        """Close the connection."""
         if self._raw is not None:
             self._raw.close()
             self._raw = None

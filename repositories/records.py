@@ -124,6 +124,7 @@ class InstanceRow:
     ended_at: int | None
 
     def copy(self) -> Self:
+        """The same values in a row of its own."""
         return type(self)(*_INSTANCE_VALUES(self))
 
 
@@ -186,6 +187,7 @@ class TaskRow:
     ended_at: int | None
 
     def copy(self) -> Self:
+        """The same values in a row of its own."""
         return type(self)(*_TASK_VALUES(self))
 
 

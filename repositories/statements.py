@@ -76,6 +76,7 @@ class Bulk:
         self.columns = (*self.keys, *self.values)
 
     def for_sqlite(self) -> Executable:
+        """One row per execution, for `executemany`."""
         if self.kind == "update":
             where = and_(*(self.table.c[key] == bindparam("k_" + key) for key in self.keys))
             return update(self.table).where(where).values({v: bindparam(v) for v in self.values})
@@ -90,6 +91,7 @@ class Bulk:
         return insert(self.table).values({c: bindparam(c) for c in names})
 
     def for_postgres(self) -> Executable:
+        """All rows in one statement, one array per column."""
         rows = self._unnest()
         if self.kind == "update":
             where = and_(*(self.table.c[key] == rows.c[key] for key in self.keys))
@@ -138,8 +140,8 @@ _LEAF_SET: Final = (
     "output output_ref error started_at ended_at"
 ).split()
 _SCOPE_SET: Final = (
-    "gen state attempt failures crashes engine ready_at wake_at remaining open total next width done failed skipped closed cursor "
-    "output output_ref error started_at ended_at"
+    "gen state attempt failures crashes engine ready_at wake_at remaining "
+    "open total next width done failed skipped closed cursor output output_ref error started_at ended_at"
 ).split()
 _TASK_KEY: Final = ("instance_id", "path")
 

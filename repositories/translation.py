@@ -54,10 +54,12 @@ def _from_postgres(exc: psycopg.Error) -> RepositoryError:
 
 
 def is_busy(exc: sqlite3.Error) -> bool:
+    """Does another connection hold the lock?"""
     return getattr(exc, "sqlite_errorcode", 0) & 0xFF in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 
 
 def from_sqlite(exc: sqlite3.Error) -> RepositoryError:
+    """What a sqlite3 error means to this layer."""
     code = getattr(exc, "sqlite_errorcode", 0) & 0xFF
     if is_busy(exc):
         return Retryable(str(exc))

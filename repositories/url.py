@@ -46,7 +46,7 @@ class DatabaseUrl:
 
     @classmethod
     def _sqlite(cls, text: str, rest: str) -> DatabaseUrl:
-        name = unquote(rest.split("?")[0])
+        name = unquote(rest.partition("?")[0])
         if name in {"", "/", "/:memory:", ":memory:"}:
             raise ValueError(
                 "an in-memory SQLite database is not durable; name a file: sqlite:///strataflow.db"
