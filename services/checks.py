@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-__all__ = ["Check", "Level", "worst"]
+__all__ = ["Check", "Level", "many", "worst"]
 
 Level = Literal["ok", "warn", "fail"]
 
@@ -23,6 +23,11 @@ class Check:
     def as_json(self) -> dict[str, Any]:
         """The object of `strataflow doctor --json`."""
         return {"name": self.name, "status": self.level, "message": self.message, "hint": self.hint}
+
+
+def many(count: int, noun: str) -> str:
+    """`1 task`, `2 tasks`."""
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")
 
 
 def worst(checks: Iterable[Check]) -> Level:

@@ -16,7 +16,7 @@ from ..repositories import health, migrate, views
 from ..repositories.database import Database
 from ..repositories.records import EngineRole, EngineState
 from ..repositories.url import DatabaseUrl
-from .checks import Check, Level
+from .checks import Check, Level, many
 from .storage import check_postgres, check_sqlite
 
 __all__ = ["diagnose"]
@@ -131,10 +131,10 @@ def _work(database: Database, registry: ExecutorRegistry) -> Iterator[Check]:
 
 
 def _engines(alive: int, silent: int, unfinished: int) -> Check:
-    state = f"{alive - silent} engines alive, {unfinished} unfinished instances"
+    state = f"{many(alive - silent, 'engine')} alive, {many(unfinished, 'unfinished instance')}"
     if silent:
         hint = "Another engine takes over their work; start one with `strataflow worker`."
-        return Check("engines", "warn", f"{state}, {silent} engines have let their lease run out", hint)
+        return Check("engines", "warn", f"{state}, {many(silent, 'engine')} silent beyond the lease", hint)
     if unfinished and not alive:
         return Check("engines", "warn", state, "Nobody works on them: start `strataflow worker`.")
     return Check("engines", "ok", state)
@@ -144,9 +144,9 @@ def _interrupted(count: int) -> Check:
     if not count:
         return Check("interrupted", "ok", "no running task has lost its engine")
     more = "at least " if count == _PAGE else ""
-    message = f"{more}{count} running tasks belong to engines that are gone"
+    message = f"{more}{many(count, 'running task')} held by engines that are gone"
     return Check(
-        "interrupted", "warn", message, "The next engine brings them back: start `strataflow worker`."
+        "interrupted", "warn", message, "The next engine takes them up again: start `strataflow worker`."
     )
 
 
@@ -154,7 +154,7 @@ def _oldest(oldest: int | None, depths: Iterable[Any], now: int) -> Check:
     if oldest is None:
         return Check("queues", "ok", "no task waits for an engine")
     age = (now - oldest) / 1_000_000
-    message = f"{sum(depth.ready for depth in depths)} tasks are ready, the oldest for {age:.0f} s"
+    message = f"{many(sum(depth.ready for depth in depths), 'task')} ready, the oldest for {age:.0f} s"
     if age < _OLD_S:
         return Check("queues", "ok", message)
     names = ", ".join(sorted(depth.queue for depth in depths))

@@ -139,7 +139,7 @@ class ExecutionService:
             return views.ready_tasks(connection, limit)
 
     def unfinished(self) -> int:
-        """How many instances have not ended."""
+        """How many instances have not ended and would go on by themselves; paused ones do not."""
         with engine_errors(), self._database.read() as connection:
             return views.unfinished_count(connection)
 

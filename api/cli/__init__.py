@@ -6,30 +6,62 @@ command pays for the database, the engine or the validator only when it uses the
 
 from __future__ import annotations
 
-from typing import NoReturn
+from typing import Annotated, Final, NoReturn
 
 import typer
 
 from . import database, definitions, inspect, run, worker
+from .commands import Adder
 from .errors import CommandGroup
+from .output import say
 
 __all__ = ["app", "main"]
+
+#: Modules under the heading that `--help` gives their commands.
+_PANELS: Final = {
+    "Run": (run, worker),
+    "Look": (inspect,),
+    "Define": (definitions,),
+    "Operate": (database,),
+}
 
 app = typer.Typer(
     name="strataflow",
     cls=CommandGroup,
     no_args_is_help=True,
-    add_completion=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    help="Durable workflows on SQL: a definition in JSON runs to its end, whatever crashes on the way.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Example: strataflow run flow.json --set day=2026-11-20",
 )
-for module in (run, inspect, worker, definitions, database):
-    module.add_to(app)
+for panel, modules in _PANELS.items():
+    for module in modules:
+        module.add_to(Adder(app, panel))
+
+
+def _print_version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it with the option's value
+    if wanted:
+        from importlib.metadata import version
+
+        say(f"strataflow {version('strataflow')}")
+        raise typer.Exit
+
+
+@app.callback()
+def strataflow(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show tracebacks; may stand anywhere, as STRATAFLOW_DEBUG=1 does.")
+    ] = False,
+) -> None:
+    """Durable workflows on SQL: a definition in JSON runs to its end, whatever crashes on the way."""
+    del version, debug  # seen to before this is called
 
 
 def main() -> NoReturn:
-    """Entry of the console script and of `python -m strataflow`."""
+    """Run the command line of this process; the entry of the console script and of `python -m strataflow`."""
     app()
     raise SystemExit(0)

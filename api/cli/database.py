@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from .commands import Adder
 from .errors import FAILED, OK
 from .options import DB_DEFAULT, Db, Imports, Json, make_options
-from .output import brief, emit_json, note, print_table, say
+from .output import brief, emit_json, note, say
 
 if TYPE_CHECKING:
+    from ...executors.entry import ExecutorEntry
     from ...services.checks import Check
 
 __all__ = ["add_to"]
@@ -19,18 +21,20 @@ _MARKS: Final = {"ok": "✔", "warn": "!", "fail": "✘"}
 _STYLES: Final = {"ok": "green", "warn": "yellow", "fail": "red"}
 
 
-def add_to(app: typer.Typer) -> None:
+def add_to(add: Adder) -> None:
     """Register the commands of this module."""
-    app.command(epilog="Example: strataflow executors http --import tasks.py")(executors)
-    app.command(epilog="Example: strataflow doctor --db postgresql://me@db/flows")(doctor)
-    db = typer.Typer(no_args_is_help=True, help="The database's schema.")
-    db.command(epilog="Example: strataflow db upgrade --db postgresql://me@db/flows")(upgrade)
-    db.command(epilog="Example: strataflow db check")(check)
-    app.add_typer(db, name="db")
+    add(executors, "executors http --import tasks.py")
+    add(doctor, "doctor --db postgresql://me@db/flows")
+    group = add.group("db", "Check or upgrade the database's schema.")
+    group(upgrade, "db upgrade --db postgresql://me@db/flows")
+    group(check, "db check")
 
 
 def upgrade(*, db: Db = DB_DEFAULT, json: Json = False) -> None:
-    """Bring a database to the schema of this release; makes the SQLite file, or the tables in Postgres."""
+    """Bring a database to the schema of this release.
+
+    Makes the SQLite file, or the tables in Postgres, if they are not there. Safe to call at any time, by anybody.
+    """
     from ...services.schema_service import upgrade_schema
 
     options = make_options(db)
@@ -42,7 +46,10 @@ def upgrade(*, db: Db = DB_DEFAULT, json: Json = False) -> None:
 
 
 def check(*, db: Db = DB_DEFAULT, json: Json = False) -> int:
-    """Say whether a database has the schema of this release. Exit code 1 if it has not."""
+    """Say whether a database has the schema of this release.
+
+    Exit code 1 if it has not. Changes nothing.
+    """
     from ...services.schema_service import schema_state
 
     state = schema_state(make_options(db).url)
@@ -60,7 +67,10 @@ def check(*, db: Db = DB_DEFAULT, json: Json = False) -> int:
 
 
 def doctor(*, imports: Imports = None, db: Db = DB_DEFAULT, json: Json = False) -> int:
-    """Check database, engines, waiting work and executors, and say what to do. Exit code 1 if something fails."""
+    """Check that everything is well, and say what to do.
+
+    Looks at database, engines, waiting work and executors, and changes nothing. Exit code 1 if a check fails.
+    """
     from ...services.checks import worst
     from ...services.container import make_registry
     from ...services.doctor import diagnose
@@ -93,9 +103,10 @@ def executors(
     imports: Imports = None,
     json: Json = False,
 ) -> None:
-    """List the executors that definitions can call here, and plugins that could not be loaded.
+    """List the executors that definitions can call here.
 
-    With --json each has the JSON Schema of its configuration, the node's `with`.
+    A star marks what the node's `with` must have. Plugins that could not be loaded are named on stderr. With --json
+    each executor has the JSON Schema of its `with`.
     """
     from ...services.container import make_registry
 
@@ -105,12 +116,23 @@ def executors(
         problems = [{"name": p.name, "source": p.source, "message": p.message} for p in registry.problems]
         emit_json({"executors": [_executor_json(entry) for entry in found], "problems": problems})
         return
-    print_table(["NAME", "WITH", "DESCRIPTION"], ([e.name, _fields(e), brief(e.description)] for e in found))
+    _print_executors(found)
     for problem in registry.problems:
         note(f"warning: {problem.name} ({problem.source}): {problem.message}")
 
 
-def _executor_json(entry: Any) -> dict[str, Any]:
+def _print_executors(entries: list[ExecutorEntry]) -> None:
+    from rich.text import Text
+
+    from .output import console
+
+    out = console()
+    for entry in entries:
+        out.print(Text.assemble((entry.name, "bold"), "  ", (_fields(entry), "cyan")), soft_wrap=True)
+        out.print(Text(f"    {brief(entry.description, 500)}", style="dim"), soft_wrap=True)
+
+
+def _executor_json(entry: ExecutorEntry) -> dict[str, Any]:
     return {
         "name": entry.name,
         "domain": entry.domain,
@@ -120,8 +142,9 @@ def _executor_json(entry: Any) -> dict[str, Any]:
     }
 
 
-def _fields(entry: Any) -> str:
+def _fields(entry: ExecutorEntry) -> str:
     """Names of the configuration's members; those that must be there have a star."""
     schema = entry.config_schema
     required = set(schema.get("required", ()))
-    return ", ".join(f"{name}*" if name in required else name for name in schema.get("properties", {}))
+    names = [f"{name}*" if name in required else name for name in schema.get("properties", {})]
+    return f"{{{', '.join(names)}}}" if names else ""

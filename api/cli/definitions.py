@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ...services.checks import many
+from .commands import Adder
 from .errors import OK, USAGE
 from .options import DB_DEFAULT, Db, Imports, Json, make_options
 from .output import emit_json, local_time, note, print_table, say
@@ -30,20 +32,20 @@ class Format(StrEnum):
     DOT = "dot"
 
 
-def add_to(app: typer.Typer) -> None:
+def add_to(add: Adder) -> None:
     """Register the commands of this module."""
-    app.command(epilog="Example: strataflow validate flows/*.json")(validate)
-    app.command(epilog="Example: strataflow register flow.json --activate")(register)
-    app.command(epilog="Example: strataflow definitions --activate billing.nightly@3")(definitions)
-    app.command(epilog="Example: strataflow graph flow.json --format svg > flow.svg")(graph)
-    app.command(epilog="Example: strataflow schema > strataflow.schema.json")(schema)
+    add(validate, "validate flows/*.json")
+    add(register, "register flow.json --activate")
+    add(definitions, "definitions --activate billing.nightly@3")
+    add(graph, "graph flow.json --format svg > flow.svg")
+    add(schema, "schema > strataflow.schema.json")
 
 
 def validate(files: Files, *, imports: Imports = None, json: Json = False) -> int:
-    """Check definitions and print every problem, each with its place and what to do.
+    """Check definitions and print every problem.
 
-    Needs no database. Executors of your own are known by --import or when their package is installed. Exit code 2 if
-    a definition would be refused.
+    Each problem comes with its place and what to do. Needs no database. Executors of your own are known by --import, or
+    when their package is installed. Exit code 2 if a definition would be refused.
     """
     from ...engine.errors import EngineError, Problem
     from ...services.container import offline
@@ -84,11 +86,9 @@ def _checked_json(file: Path, checked: Checked) -> dict[str, Any]:
 
 def _print_checked(file: Path, checked: Checked) -> None:
     if checked.plan is not None:
-        count = len(checked.plan.nodes)
-        say(f"{file}: {checked.name} is valid, {count} node{'s' if count != 1 else ''}.")
+        say(f"{file}: {checked.name} is valid, {many(len(checked.plan.nodes), 'node')}.")
     else:
-        count = len(checked.problems)
-        note(f"{file}: {count} problem{'s' if count != 1 else ''}")
+        note(f"{file}: {many(len(checked.problems), 'problem')}")
     for problem in checked.problems:
         _print_problem(problem)
 
@@ -110,7 +110,10 @@ def register(
     db: Db = DB_DEFAULT,
     json: Json = False,
 ) -> None:
-    """Check and store definitions; the same content is stored once, other content is a new version."""
+    """Check and store definitions.
+
+    The same content is stored once; other content becomes a new version of its name.
+    """
     from ...services.container import reading
 
     with reading(make_options(db, imports, create=True)) as services:
@@ -139,7 +142,7 @@ def definitions(
     db: Db = DB_DEFAULT,
     json: Json = False,
 ) -> None:
-    """List stored definitions, or choose which version of a name is active."""
+    """List stored definitions; choose active versions."""
     from ...services.container import reading
 
     with reading(make_options(db)) as services:
@@ -175,7 +178,7 @@ def _definition_json(each: StoredDefinition) -> dict[str, Any]:
 
 
 def schema(*, json: Json = False) -> None:
-    """Print the JSON Schema of definitions, for completion and checks in an editor."""
+    """Print the JSON Schema of definitions, for editors."""
     from ...services.container import offline
 
     del json  # it is JSON either way
@@ -189,7 +192,10 @@ def graph(
     imports: Imports = None,
     json: Json = False,
 ) -> None:
-    """Draw a definition: its nodes, what waits for what, what runs inside maps and groups."""
+    """Draw a definition as a graph.
+
+    Nodes, what waits for what, what runs inside maps and groups; `?` marks nodes with a condition.
+    """
     from ...services.container import offline
 
     drawing = offline(make_options(DB_DEFAULT, imports)).graph(file, form.value)

@@ -15,9 +15,9 @@ import io
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any, Final, NoReturn, cast
+from typing import Any, Final, NoReturn, Protocol, cast, runtime_checkable
 
-import click
+import typer
 from typer.core import TyperGroup
 
 from .output import debugging, note
@@ -41,6 +41,15 @@ INTERRUPTED: Final = 130
 
 #: Codes of engine errors that are the caller's. By name, so that no engine is imported for a usage error.
 _USAGE_CODES: Final = frozenset({"definition", "expression", "inputs", "not_found", "payload"})
+
+
+@runtime_checkable
+class _ParserProblem(Protocol):
+    """What the command line's parser raises. By shape: typer brings a parser of its own, or click's, by its version."""
+
+    exit_code: int
+
+    def format_message(self) -> str: ...
 
 
 class UsageProblem(Exception):
@@ -80,7 +89,7 @@ class CommandGroup(TyperGroup):
                 **extra,
             )
         except (Exception, KeyboardInterrupt) as exc:
-            if debugging() and not isinstance(exc, click.ClickException | UsageProblem):
+            if debugging() and not isinstance(exc, _ParserProblem | UsageProblem):
                 raise
             sys.exit(_report(exc))
         sys.exit(found if isinstance(found, int) else OK)
@@ -106,9 +115,11 @@ def _report(exc: BaseException) -> int:
         with contextlib.suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
-    if isinstance(exc, KeyboardInterrupt | click.Abort):
+    if isinstance(exc, KeyboardInterrupt | typer.Abort):
         note("Interrupted.")
         return INTERRUPTED
+    if not message_of(exc):
+        return code_of(exc)  # the help has been printed instead
     label = "\x1b[1;31merror:\x1b[0m" if sys.stderr.isatty() and "NO_COLOR" not in os.environ else "error:"
     note(f"{label} {message_of(exc)}")
     return code_of(exc)
@@ -116,11 +127,11 @@ def _report(exc: BaseException) -> int:
 
 def message_of(exc: BaseException) -> str:
     """What went wrong, and what to do about it."""
-    if isinstance(exc, click.UsageError):
-        where = exc.ctx.command_path if exc.ctx is not None else "strataflow"
-        return f"{exc.format_message()} See `{where} --help`."
-    if isinstance(exc, click.ClickException):
-        return exc.format_message()
+    if isinstance(exc, _ParserProblem):
+        context = getattr(exc, "ctx", None)
+        where = context.command_path if context is not None else "strataflow"
+        text = exc.format_message().rstrip(".")
+        return f"{text}. See `{where} --help`." if text else ""
     if isinstance(exc, UsageProblem | CommandFailed) or _is_expected(exc):
         return str(exc)
     return (
@@ -131,7 +142,7 @@ def message_of(exc: BaseException) -> str:
 
 def code_of(exc: BaseException) -> int:
     """The exit code of an error."""
-    if isinstance(exc, click.ClickException):
+    if isinstance(exc, _ParserProblem):
         return exc.exit_code
     if isinstance(exc, UsageProblem) or getattr(exc, "code", None) in _USAGE_CODES or _is_registry_error(exc):
         return USAGE

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from .commands import Adder
 from .errors import INTERRUPTED, OK, UsageProblem
 from .options import DB_DEFAULT, Db, Id, Json, make_options
 from .output import (
@@ -42,17 +43,17 @@ Limit = Annotated[
 ]
 
 
-def add_to(app: typer.Typer) -> None:
+def add_to(add: Adder) -> None:
     """Register the commands of this module."""
-    app.command(epilog="Example: strataflow status 01a1fb96")(status)
-    app.command("list", epilog="Example: strataflow list --state failed --limit 10")(list_)
-    app.command(epilog="Example: strataflow tasks 01a1fb96 --state failed --json")(tasks)
-    app.command(epilog="Example: strataflow history 01a1fb96 --json")(history)
-    app.command(epilog="Example: strataflow logs 01a1fb96 --level warning --follow")(logs)
+    add(status, "status 01a1fb96")
+    add(list_, "list --state failed --limit 10", name="list")
+    add(tasks, "tasks 01a1fb96 --state failed --json")
+    add(history, "history 01a1fb96 --json")
+    add(logs, "logs 01a1fb96 --level warning --follow")
 
 
 def status(id_: Id, *, db: Db = DB_DEFAULT, json: Json = False) -> None:
-    """Show one instance: its state, its nodes, its result or its error."""
+    """Show one instance: state, nodes, result or error."""
     from ...services.container import reading
     from .progress import draw
 
@@ -145,7 +146,7 @@ def tasks(
     db: Db = DB_DEFAULT,
     json: Json = False,
 ) -> None:
-    """List an instance's nodes and map items: what each got, what it gave.
+    """List the nodes and map items of an instance.
 
     With --json every row has `input`, the node's `with` as its last attempt saw it.
     """
@@ -181,7 +182,7 @@ def _task_row(task: TaskView) -> list[Any]:
 
 
 def history(id_: Id, *, limit: Limit = None, db: Db = DB_DEFAULT, json: Json = False) -> None:
-    """Show every change of state of an instance and its tasks, oldest first."""
+    """Show every change of state, oldest first."""
     from ...services.container import reading
 
     with reading(make_options(db)) as services:

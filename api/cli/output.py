@@ -47,6 +47,9 @@ _STYLES: Final = {
 }
 #: What a table without a terminal may be wide: nothing is cut for a program that reads it.
 _WIDE: Final = 100_000
+#: What a table's last column keeps at least on a narrow terminal, and any other column.
+_LAST: Final = 16
+_LEAST: Final = 8
 
 
 def debugging() -> bool:
@@ -161,34 +164,31 @@ def console(*, stderr: bool = False) -> Console:
 def print_table(
     columns: Sequence[str], rows: Iterable[Sequence[str | Text]], *, right: Sequence[str] = ()
 ) -> None:
-    """A table on stdout, one line a row; the last column is cut to the terminal's width."""
+    """A table on stdout, one line a row. On a terminal it is cut to fit: the last column first, then the widest."""
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for position, column in enumerate(columns):
-        last = position == len(columns) - 1
-        justify = "right" if column in right else "left"
-        table.add_column(
-            column, no_wrap=True, overflow="ellipsis" if last else "fold", justify=justify, ratio=None
-        )
-    for row in rows:
-        table.add_row(*[Text(cell) if isinstance(cell, str) else cell for cell in row])
+    cells = [[Text(cell) if isinstance(cell, str) else cell for cell in row] for row in rows]
+    natural = [max([len(name), *(row[at].cell_len for row in cells)]) for at, name in enumerate(columns)]
     out = console()
-    for line in out.render_lines(table, pad=False):
-        from rich.segment import Segment, Segments
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for name, width in zip(columns, _fitting(natural, out.width), strict=True):
+        justify = "right" if name in right else "left"
+        table.add_column(name, no_wrap=True, overflow="ellipsis", justify=justify, width=width)
+    for row in cells:
+        table.add_row(*row)
+    out.print(table)
 
-        out.print(Segments([*_stripped(line), Segment.line()]), end="")
 
-
-def _stripped(line: list[Any]) -> list[Any]:
-    """A line without the blanks at its end."""
-    while line and not line[-1].text.strip():
-        line = line[:-1]
-    if line:
-        last = line[-1]
-        line = [*line[:-1], last._replace(text=last.text.rstrip())]
-    return line
+def _fitting(widths: list[int], room: int) -> list[int]:
+    """Column widths that fit, with two blanks between columns."""
+    fitting = list(widths)
+    room -= 2 * len(widths)
+    others = sum(fitting[:-1])
+    fitting[-1] = min(fitting[-1], max(_LAST, room - others))
+    while sum(fitting) > room and max(fitting[:-1]) > _LEAST:
+        fitting[fitting.index(max(fitting[:-1]))] -= 1
+    return fitting
 
 
 class _Lines(logging.Handler):

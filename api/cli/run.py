@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, cast
 
 import typer
 
+from ...services.checks import many
+from .commands import Adder
 from .errors import FAILED, INTERRUPTED, OK
 from .options import (
     DB_DEFAULT,
@@ -38,14 +40,12 @@ _GRACE_S: Final = 3.0
 _SUFFIXES: Final = (".json", ".yaml", ".yml")
 
 
-def add_to(app: typer.Typer) -> None:
+def add_to(add: Adder) -> None:
     """Register the commands of this module."""
-    app.command(epilog="Example: strataflow run flow.json --set day=2026-11-20")(run)
-    app.command(epilog="Example: strataflow start billing.nightly --set day=2026-11-20 --key 2026-11-20")(
-        start
-    )
-    app.command(epilog="Example: strataflow wait 01a1fb96 --timeout 10m")(wait)
-    app.command(epilog="Example: strataflow cancel 01a1fb96")(cancel)
+    add(run, "run flow.json --set day=2026-11-20")
+    add(start, "start billing.nightly --set day=2026-11-20 --key 2026-11-20")
+    add(wait, "wait 01a1fb96 --timeout 10m")
+    add(cancel, "cancel 01a1fb96")
 
 
 def run(
@@ -80,7 +80,8 @@ def run(
             services.workflows.register_folder(folder)
         instance_id = _start(services, file, name, inputs, key)
         ended, status = _follow(services, instance_id, stop, limit_s)
-    return _report(status, options, json=json, ended=ended)
+        # Before the engine stops: tasks of other instances may have their grace, this one's result need not wait.
+        return _report(status, options, json=json, ended=ended)
 
 
 def _check(workflows: Any, file: Path, inputs: dict[str, Any]) -> str:
@@ -96,8 +97,9 @@ def _start(services: Services, file: Path, name: str, inputs: dict[str, Any], ke
     executions = services.executions
     waiting = executions.unfinished()
     if waiting:
-        plural = "s go" if waiting != 1 else " goes"
-        note(f"{waiting} unfinished instance{plural} on in this database as well.")
+        note(
+            f"{many(waiting, 'unfinished instance')} of this database {'goes' if waiting == 1 else 'go'} on as well."
+        )
     earlier = executions.started_before(name, key) if key is not None else None
     instance_id = executions.start(file, inputs, key=key)
     if earlier is not None:
@@ -119,10 +121,10 @@ def start(
     db: Db = DB_DEFAULT,
     json: Json = False,
 ) -> None:
-    """Start an instance and print its id; a worker executes it.
+    """Start an instance that a worker executes.
 
-    It is durable when the command returns, and nothing of it has run. `start NAME` takes the active version, or the
-    newest if none is active.
+    Prints its id. It is durable when the command returns, and nothing of it has run. `start NAME` takes the active
+    version, or the newest if none is active.
     """
     from ...services.container import running
 
@@ -147,7 +149,10 @@ def start(
 
 
 def wait(id_: Id, *, timeout: Timeout = None, db: Db = DB_DEFAULT, json: Json = False) -> int:
-    """Wait until an instance has ended, and print its result. Exit codes are those of `run`."""
+    """Wait until an instance has ended, and print its result.
+
+    Exit codes are those of `run`; 1 also when the time is over.
+    """
     from ...services.container import reading
 
     limit_s, options = seconds_of(timeout, "--timeout"), make_options(db)
@@ -171,7 +176,10 @@ def cancel(
     db: Db = DB_DEFAULT,
     json: Json = False,
 ) -> None:
-    """Cancel an instance: nothing new starts, running tasks are asked to stop."""
+    """Cancel an instance.
+
+    Nothing new starts in it, running tasks are asked to stop; it ends when they have.
+    """
     from ...services.container import running
 
     show_warnings()
@@ -220,10 +228,12 @@ def _report_failure(status: WorkflowStatus, options: Options, time_taken: str) -
     note(f"{status.name} {short(status.id)} {status.state} after {time_taken}.")
     error = status.error
     while error:
-        place = f" at {error['path']}, attempt {error['attempt']}" if error.get("path") else ""
+        place = f" at {error['path']}" if error.get("path") else ""
+        place += f", attempt {error['attempt']}" if error.get("attempt") else ""
         note(f"  {error.get('code')}{place}: {brief(error.get('message'), 500)}")
         error = error.get("cause")
     if status.state == "cancelled" and status.reason:
         note(f"  {brief(status.reason)}")
-    tail = again(f"tasks {short(status.id)}", options)
-    note(f"See `{tail}` and `{again(f'logs {short(status.id)}', options)}`.")
+    note("What the tasks got, gave and said:")
+    for command in ("tasks", "logs"):
+        note(f"  {again(f'{command} {short(status.id)}', options)}")

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from ...services.checks import many
+from .commands import Adder
 from .errors import INTERRUPTED, OK
 from .options import DB_DEFAULT, Db, Imports, Json, make_options, seconds_of
 from .output import emit_json, note, show_warnings
@@ -22,9 +24,9 @@ _FIRST_LOOK_S: Final = 0.02
 _LOOK_S: Final = 0.25
 
 
-def add_to(app: typer.Typer) -> None:
+def add_to(add: Adder) -> None:
     """Register the commands of this module."""
-    app.command(epilog="Example: strataflow worker --engines 4 --queue billing --import tasks.py")(worker)
+    add(worker, "worker --engines 4 --queue billing --import tasks.py")
 
 
 def worker(
@@ -89,13 +91,9 @@ def serve(options: Options, stop: Stop, *, drain: bool, say: Callable[[str], Non
 def _until_drained(executions: ExecutionService, stop: Stop, say: Callable[[str], None]) -> bool:
     pause = _FIRST_LOOK_S
     while True:
-        paused = 0
-        unfinished = executions.unfinished()
-        if unfinished:
-            paused = executions.paused()
-        if unfinished <= paused:
-            if paused:
-                say(f"{paused} instances are paused and stay so.")
+        if executions.unfinished() == 0:
+            if paused := executions.paused():
+                say(f"Left as before: {many(paused, 'paused instance')}.")
             return True
         if stop.wait(pause):
             return False
