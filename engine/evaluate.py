@@ -24,6 +24,9 @@ from .values import Missing, Values, Wanted
 
 __all__ = ["Evaluator", "Ready", "as_payload"]
 
+#: What the column of a map's concurrency holds; more is no limit anyway.
+_WIDEST = 2**31 - 1
+
 
 @dataclass(slots=True)
 class Ready:
@@ -164,4 +167,4 @@ def _expand(node: PlanNode, roots: dict[str, Any]) -> Outcome:
             )
         )
     pages = tuple(encode(rows[at : at + ITEMS_PER_PAGE]) for at in range(0, len(rows), ITEMS_PER_PAGE))
-    return Expanded(len(rows), pages, width)
+    return Expanded(len(rows), pages, min(width, _WIDEST) if width is not None else None)
