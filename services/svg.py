@@ -58,47 +58,64 @@ def svg_of(root: Box) -> str:
 
 
 def _measure(box: Box, *, title: bool = False) -> _Placed:
+    """A box with everything inside in its place."""
     heading = max(len(_title(box)), 0 if title else len(box.detail)) * _CHAR + 2 * _PAD
     lines = 1 + (1 if box.detail and not title else 0)
-    if not box.boxes:
-        return _Placed(box, heading, lines * _LINE + _PAD)
-    placed = _Placed(box, heading, 0, inner={inner.key: _measure(inner) for inner in box.boxes})
-    layers = _layers(box)
-    rows = [[placed.inner[key] for key in layer] for layer in layers]
-    widths = [sum(p.width for p in row) + _GAP_X * (len(row) - 1) for row in rows]
-    placed.width = max(heading, max(widths) + 2 * _PAD)
-    y = lines * _LINE + _PAD
-    for row, width in zip(rows, widths, strict=True):
-        x = (placed.width - width) / 2
-        for each in row:
-            each.x, each.y = x, y
-            x += each.width + _GAP_X
-        y += max(each.height for each in row) + _GAP_Y
-    placed.height = y - _GAP_Y + _PAD
+    placed = _Placed(box, heading, lines * _LINE + _PAD, inner={b.key: _measure(b) for b in box.boxes})
+    if box.boxes:
+        _place(placed, heading)
     return placed
 
 
-def _layers(box: Box) -> list[list[str]]:
-    """Boxes by their longest way from a start, each layer in the order of what stands above it."""
-    before: dict[str, list[str]] = {inner.key: [] for inner in box.boxes}
-    for arrow in box.arrows:
-        before[arrow.after].append(arrow.before)
-    depth: dict[str, int] = {}
-    for key, above in before.items():  # a plan's nodes come in an order that follows the dependencies
-        depth[key] = 1 + max((depth[other] for other in above), default=-1)
-    layers: list[list[str]] = [[] for _ in range(max(depth.values()) + 1)]
-    for key, level in depth.items():
-        layers[level].append(key)
-    place: dict[str, float] = {}
-    for layer in layers:
-        middle = {key: _mean([place[other] for other in before[key]]) for key in layer}
-        layer.sort(key=middle.__getitem__)
-        place |= {key: (index + 1) / (len(layer) + 1) for index, key in enumerate(layer)}
-    return layers
+def _place(placed: _Placed, heading: float) -> None:
+    """Put the inner boxes in rows, each as near as can be below what it depends on, and fit the outer box."""
+    above = _dependencies(placed.box)
+    y = placed.height
+    for layer in _layers(above):
+        row = [placed.inner[key] for key in layer]
+        wishes = {key: _mean([_centre(placed.inner[other]) for other in above[key]]) for key in layer}
+        row.sort(key=lambda each: wishes[each.box.key])
+        edge = float("-inf")
+        for each in row:
+            each.x, each.y = max(edge, wishes[each.box.key] - each.width / 2), y
+            edge = each.x + each.width + _GAP_X
+        pushed = _mean([_centre(each) - wishes[each.box.key] for each in row])
+        for each in row:
+            each.x -= pushed
+        y += max(each.height for each in row) + _GAP_Y
+    placed.height = y - _GAP_Y + _PAD
+    left = min(each.x for each in placed.inner.values())
+    right = max(each.x + each.width for each in placed.inner.values())
+    placed.width = max(heading, right - left + 2 * _PAD)
+    shift = (placed.width - (right - left)) / 2 - left
+    for each in placed.inner.values():
+        each.x += shift
+
+
+def _centre(placed: _Placed) -> float:
+    return placed.x + placed.width / 2
 
 
 def _mean(values: list[float]) -> float:
-    return sum(values) / len(values) if values else 0.5
+    return sum(values) / len(values) if values else 0.0
+
+
+def _dependencies(box: Box) -> dict[str, list[str]]:
+    above: dict[str, list[str]] = {inner.key: [] for inner in box.boxes}
+    for arrow in box.arrows:
+        above[arrow.after].append(arrow.before)
+    return above
+
+
+def _layers(above: dict[str, list[str]]) -> list[list[str]]:
+    """Boxes by their longest way from a start; they come in an order that follows the dependencies."""
+    depth: dict[str, int] = {}
+    for key, others in above.items():
+        depth[key] = 1 + max((depth[other] for other in others), default=-1)
+    layers: list[list[str]] = [[] for _ in range(max(depth.values()) + 1)]
+    for key, level in depth.items():
+        layers[level].append(key)
+    return layers
 
 
 def _render(placed: _Placed, left: float, top: float) -> Iterator[str]:
@@ -119,8 +136,8 @@ def _render(placed: _Placed, left: float, top: float) -> Iterator[str]:
 
 
 def _arrow(before: _Placed, after: _Placed, left: float, top: float, label: str) -> str:
-    x1, y1 = left + before.x + before.width / 2, top + before.y + before.height
-    x2, y2 = left + after.x + after.width / 2, top + after.y
+    x1, y1 = left + _centre(before), top + before.y + before.height
+    x2, y2 = left + _centre(after), top + after.y
     bend = max(_GAP_Y / 2, (y2 - y1) / 2)
     kind = ' class="other"' if label else ""
     tip = f"<title>{_text(label)}</title>" if label else ""

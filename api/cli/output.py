@@ -170,6 +170,9 @@ def print_table(
 
     cells = [[Text(cell) if isinstance(cell, str) else cell for cell in row] for row in rows]
     natural = [max([len(name), *(row[at].cell_len for row in cells)]) for at, name in enumerate(columns)]
+    if not sys.stdout.isatty():
+        _print_plain(columns, cells, natural, right)
+        return
     out = console()
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for name, width in zip(columns, _fitting(natural, out.width), strict=True):
@@ -178,6 +181,19 @@ def print_table(
     for row in cells:
         table.add_row(*row)
     out.print(table)
+
+
+def _print_plain(
+    columns: Sequence[str], cells: Sequence[Sequence[Text]], widths: Sequence[int], right: Sequence[str]
+) -> None:
+    """The table for a program or a file: nothing cut, no blanks at the end of a line."""
+    for row in [list(columns), *([cell.plain for cell in line] for line in cells)]:
+        texts = [
+            text.rjust(width) if name in right else text.ljust(width)
+            for name, text, width in zip(columns, row, widths, strict=True)
+        ]
+        sys.stdout.write("  ".join(texts).rstrip() + "\n")
+    sys.stdout.flush()
 
 
 def _fitting(widths: list[int], room: int) -> list[int]:
