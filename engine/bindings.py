@@ -37,8 +37,8 @@ class Bindings:
 
     @property
     def nothing(self) -> bool:
-        """True when no stored value is needed."""
-        return not (self.nodes or self.vars or self.items or self.indexes or self.totals or self.inputs)
+        """True when no stored value but the inputs is needed."""
+        return not (self.nodes or self.vars or self.items or self.indexes or self.totals)
 
 
 #: Static address → path of this task's own enclosing rows, innermost first.

@@ -20,7 +20,7 @@ from .payload import decode, encode, split
 from .plan import PlanNode, address_of, given
 from .rows import ITEMS_PER_PAGE
 from .transaction import ClaimedTask
-from .values import Missing, Values, Wanted
+from .values import PAGES_PER_INSTANCE, Missing, Values, Wanted
 
 __all__ = ["Evaluator", "Ready", "as_payload"]
 
@@ -67,11 +67,20 @@ class Evaluator:
             roots["task"] = _task_root(task.row)
             if _is_output_phase(task.row):
                 return self._output(task, wanted, roots, loaded=loaded)
-            return _evaluate_node(task.plan.nodes[address_of(task.row.path)], roots)
+            node = task.plan.nodes[address_of(task.row.path)]
+            found = _evaluate_node(node, roots)
+            if isinstance(found, Expanded):
+                self._keep_first_items(task, found)
+            return found
         except ExpressionError as exc:
             return failed_expression(exc)
         except PayloadError as exc:
             return Failed(TaskError("output", str(exc), retryable=False))
+
+    def _keep_first_items(self, task: ClaimedTask, expanded: Expanded) -> None:
+        """The first items will be wanted here at once: do not read back what was just at hand."""
+        for number, page in enumerate(expanded.pages[:PAGES_PER_INSTANCE]):
+            self._values.keep_page(task.instance.id, task.row.path, number, decode(page))
 
     def _output(self, task: ClaimedTask, wanted: Wanted, roots: dict[str, Any], *, loaded: bool) -> Outcome:
         """A scope, a map or a wait has ended: its output template, then the node's reshaping of it."""

@@ -21,7 +21,7 @@ from .payload import decode
 from .plan import Plan
 from .rows import ITEMS_PER_PAGE, items_key
 
-__all__ = ["Missing", "Values", "Wanted"]
+__all__ = ["PAGES_PER_INSTANCE", "Missing", "Values", "Wanted"]
 
 #: Rows and pages kept over all instances; the oldest instances go first.
 _MAX_ENTRIES: Final = 20_000
@@ -112,14 +112,12 @@ class Values:
         roots: dict[str, Any] = {}
         if bindings.instance:
             roots["instance"] = _instance_root(instance)
+        if bindings.inputs:
+            roots["inputs"] = self._inputs(values, instance)
         if bindings.nothing:
             return roots
         if values is None:
             raise Missing(instance.id)
-        if bindings.inputs:
-            if not values.has_inputs:
-                raise Missing("inputs")
-            roots["inputs"] = values.inputs
         if bindings.nodes:
             roots["nodes"] = {name: self._record(values, wanted, at, name) for at, name in bindings.nodes}
         if bindings.vars:
@@ -135,6 +133,15 @@ class Values:
                 raise Missing(address)
             roots["total"] = values.totals[wanted.chain[address]]
         return roots
+
+    def _inputs(self, values: _InstanceValues | None, instance: InstanceRow) -> Any:
+        if values is not None and values.has_inputs:
+            return values.inputs
+        if instance.inputs_ref is not None:
+            raise Missing("inputs")
+        inputs = decode(instance.inputs) if instance.inputs else {}
+        self.keep_inputs(instance.id, inputs)
+        return inputs
 
     def _record(self, values: _InstanceValues, wanted: Wanted, scope: str, name: str) -> dict[str, Any]:
         path = _path(wanted.chain[scope], name)
@@ -233,12 +240,13 @@ class Values:
         with self._lock:
             pages = self._of(instance_id).pages
             pages[path, page] = items
-            while len(pages) > _PAGES_PER_INSTANCE:
+            while len(pages) > PAGES_PER_INSTANCE:
                 del pages[next(iter(pages))]
 
 
 _ABSENT: Final = object()
-_PAGES_PER_INSTANCE: Final = 64
+#: Pages of items that are kept of one instance.
+PAGES_PER_INSTANCE: Final = 64
 _NEVER_REACHED: Final = {
     "state": "pending",
     "output": None,
