@@ -13,8 +13,8 @@ from typing import Any
 
 from ..repositories.database import Database
 from ..repositories.gateways import LogRepository
-from ..repositories.readmodels import HistoryRow
-from .errors import EngineError
+from ..repositories.readmodels import HistoryRow, uuid_text
+from .errors import EngineError, NotFound
 from .events import (
     Applied,
     CancelInstance,
@@ -41,7 +41,9 @@ class StateManager:
         self._writer = writer
 
     def submit(self, event: Event) -> Future[Applied]:
-        """Queue an event; the future holds what it came to, after the commit, or an EngineError."""
+        """Queue an event; the future holds what it came to, after the commit, or an EngineError. Raises NotFound."""
+        if uuid_text(event.instance_id) is None:  # Postgres would refuse it, and the whole batch with it
+            raise NotFound(f"{event.instance_id!r} is no id of an instance.", hint="`strataflow list` shows them.")
         future: Future[Applied] = Future()
         self._writer.submit(Pending(event, _resolve(future)))
         return future
