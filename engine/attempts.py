@@ -51,9 +51,19 @@ def _held(draft: Draft, path: str, attempt: int, engine: str) -> TaskRow | None:
     return row
 
 
+def _own(draft: Draft, event: TaskEnded | Note) -> TaskRow | None:
+    """The running row, if its holder is who writes now.
+
+    What an engine sent before it was fenced is worth nothing, even when the same process carries it under its new id.
+    """
+    if event.engine != draft.terms.engine:
+        return None
+    return _held(draft, event.path, event.attempt, event.engine)
+
+
 def task_ended(draft: Draft, event: TaskEnded) -> Applied:
     """Record an attempt's outcome and follow its consequences; `stale` when it holds the task no more."""
-    row = _held(draft, event.path, event.attempt, event.engine)
+    row = _own(draft, event)
     if row is None:
         return Applied("stale", event.instance_id)
     _add_logs(draft, row, event.logs)
@@ -257,7 +267,7 @@ def executor_missing(draft: Draft, event: ExecutorMissing) -> Applied:
 
 def note(draft: Draft, event: Note) -> Applied:
     """Keep log lines, progress or a checkpoint of a running attempt."""
-    row = _held(draft, event.path, event.attempt, event.engine)
+    row = _own(draft, event)
     if row is None:
         return Applied("stale", event.instance_id)
     _add_logs(draft, row, event.logs)

@@ -66,15 +66,6 @@ class Bench:
         finally:
             engine.dispose()
 
-    def write(self, statement: str, **params: Any) -> None:
-        """Change the database behind the engines' backs."""
-        engine = create_engine(self.url.replace("postgresql://", "postgresql+psycopg://", 1))
-        try:
-            with engine.begin() as connection:
-                connection.execute(text(statement), params)
-        finally:
-            engine.dispose()
-
     def emptied(self) -> str:
         """Delete every row but the schema's own, and give the URL: the next trial begins from nothing."""
         tables = (

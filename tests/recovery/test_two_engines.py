@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import random
 import signal
 import time
 
 import pytest
 
+from strataflow.repositories import engines
+from strataflow.repositories.database import Database
 from tests.checker import examine
 from tests.recovery import lab
 from tests.recovery.bench import Bench
@@ -14,6 +18,7 @@ from tests.recovery.nursery import Child, until
 
 pytestmark = [pytest.mark.crash, pytest.mark.timeout(120)]
 
+SEED = int(os.environ.get("STRATAFLOW_TEST_SEED", random.SystemRandom().randrange(1 << 30)))
 #: A lease that a test can wait for.
 SHORT = {"ttl_s": 1.5, "margin_s": 0.3}
 
@@ -114,3 +119,31 @@ def test_an_engine_alone_that_was_paused_past_its_lease_goes_on(bench: Bench) ->
     )
     child.kill()
     bench.judge()
+
+
+@pytest.mark.row("X-28", "X-29")
+def test_what_an_engine_sends_after_its_death_is_refused(bench: Bench) -> None:
+    """It is declared dead while outcomes are on their way: none of them is recorded, whoever carries it."""
+    rng = random.Random(SEED)
+    print(f"seed {SEED}")
+    child = bench.spawn("hold", engine={"slots": 200})
+    child.await_note("up")
+    database = Database(bench.url)
+    for count in range(4):
+        bench.start(lab.fan(150, ms=rng.randrange(10, 60)))
+        wanted = len(bench.starts()) + rng.randrange(100)
+        until(lambda n=wanted: len(bench.starts()) >= n or _ended(bench), why="executions on their way")
+        for (engine_id,) in bench.rows("SELECT id FROM engines WHERE state = 'alive' AND role = 'engine'"):
+            engines.mark_dead(database, str(engine_id))
+        until(lambda n=count: len(child.notes("renewed")) > n, why="a new life")
+        until(lambda: _ended(bench), 30, why=lambda: f"the end\n{bench.unfinished()}\n{child.errors()}")
+    again = [effect for effect in bench.starts() if effect.attempt > 1]
+    print(f"{len(again)} attempts were lost with their engine")
+    assert len(again) > 20
+    child.kill()
+    database.close()
+    bench.judge()
+
+
+def _ended(bench: Bench) -> bool:
+    return set(bench.states().values()) <= {"completed", "failed"}
