@@ -77,11 +77,17 @@ def store(
     """Store a definition, or give the version that has this content already, and make it the active one if asked.
 
     On a connection it takes part in the caller's transaction (READ COMMITTED; IMMEDIATE on SQLite), else it is a
-    transaction of its own. `id` and `now` are used only when the content is new.
+    transaction of its own, and only a read when nothing is to be changed: on SQLite a caller that starts an instance
+    inside its own transaction holds the write lock already. `id` and `now` are used only when the content is new.
 
     Raises:
         Retryable: others kept taking the next version number.
     """
+    if isinstance(target, Database):
+        with target.read() as connection:
+            known = connection.execute(_same(name, hash)).first()
+        if known is not None and (known.active or not activate):
+            return _stored(known)
     row = {"id": id, "name": name, "hash": hash, "body": body, "created_at": now}
     with _writing(target) as connection:
         found = _insert_first(connection, row)
@@ -155,13 +161,17 @@ def _insert_first(connection: Connection, row: dict[str, Any]) -> StoredDefiniti
         .from_select([*row, "version"], select(*values, next_version).where(named))
         .on_conflict_do_nothing()
     )
-    same = select(*_HEAD).where(named, DEFINITIONS.c.hash == row["hash"])
+    same = _same(row["name"], row["hash"])
     for _ in range(_ROUNDS):
         found = connection.execute(same).first()
         if found is not None:
             return _stored(found)
         connection.execute(new)
     raise Retryable(f"the next version of definition {row['name']!r} was taken {_ROUNDS} times by others")
+
+
+def _same(name: str, digest: str) -> Select[Any]:
+    return select(*_HEAD).where(DEFINITIONS.c.name == name, DEFINITIONS.c.hash == digest)
 
 
 def _activate(connection: Connection, name: str, version: int) -> StoredDefinition:
