@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
+import tempfile
 import time
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from strataflow.repositories.migrate import upgrade
 from tests.recovery import lab
 from tests.recovery.bench import Bench
-from tests.recovery.nursery import until
+from tests.recovery.nursery import Nursery, until
 from tests.recovery.proxy import CommitCutter
+from tests.recovery.server import PrivateServer
 
 pytestmark = [pytest.mark.crash, pytest.mark.timeout(180)]
 
@@ -113,4 +119,80 @@ def test_what_cannot_be_written_harms_nobody_else(bench: Bench) -> None:
     until(lambda: not odd.alive, why="the refusal of a key")
     assert not odd.notes("started")
     child.kill()
+    bench.judge()
+
+
+@pytest.fixture
+def private() -> Iterator[PrivateServer]:
+    """Give a migrated Postgres that the test may crash; there is no skipping without one."""
+    folder = Path(tempfile.mkdtemp(prefix="strataflow-private-", dir="/tmp"))
+    server = PrivateServer(folder)
+    try:
+        upgrade(server.url)
+        yield server
+    finally:
+        server.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.mark.row("X-26")
+def test_the_server_crashes_and_comes_back(
+    private: PrivateServer, nursery: Nursery, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Stopped at once, again and again, while work goes on: the engines wait, come back by themselves, and finish."""
+    rng = random.Random(SEED)
+    print(f"seed {SEED}")
+    bench = Bench(nursery, private.url, tmp_path_factory.mktemp("crash"))
+    try:
+        workers = [bench.spawn("hold", start=_chains(25), engine={"slots": 8}) for _ in range(2)]
+        for worker in workers:
+            worker.await_note("started")
+        crashes = 8
+        for _ in range(crashes):
+            time.sleep(rng.uniform(0.05, 0.5))
+            private.crash()
+            time.sleep(rng.uniform(0.0, 0.4))
+            private.start()
+        back = time.monotonic()
+        for worker in workers:
+            until(
+                lambda w=worker: len(w.notes("started")) == 25,
+                40,
+                why=lambda w=worker: f"starts\n{w.errors()}",
+            )
+        until(
+            lambda: _all_ended(bench), 40, why=lambda: f"the end\n{bench.unfinished()}\n{workers[0].errors()}"
+        )
+        print(f"{crashes} crashes of the server; all ended {time.monotonic() - back:.1f} s after the last")
+        assert set(bench.states().values()) == {"completed"}
+        assert all(worker.alive for worker in workers)
+    finally:
+        nursery.end_children()
+    bench.judge()
+
+
+@pytest.mark.row("X-26")
+def test_ten_processes_on_one_file(
+    nursery: Nursery, migrated_sqlite_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """All of them start, claim and write at the same time: nobody ever hears that the database is locked."""
+    bench = Bench(nursery, migrated_sqlite_url, tmp_path_factory.mktemp("ten"))
+    try:
+        children = [
+            bench.spawn("drain", start=_chains(6), timeout_s=60, engine={"slots": 4}) for _ in range(10)
+        ]
+        for child in children:
+            until(
+                lambda c=child: not c.alive,
+                90,
+                why=lambda c=child: f"its end\n{c.errors()}\n{bench.unfinished()}",
+            )
+            assert child.notes("ended"), child.errors()
+            assert "locked" not in child.errors()
+    finally:
+        nursery.end_children()
+    assert list(bench.states().values()) == ["completed"] * 60
+    engines = {effect.engine for effect in bench.starts()}
+    print(f"{len(engines)} of 10 processes executed something")
+    assert len(engines) >= 3
     bench.judge()
