@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from .plan import Plan, PlanNode, address_of, given
 from .rows import parent_path
@@ -23,8 +23,8 @@ __all__ = ["Bindings", "Chain", "bind", "chain_of", "templates_of"]
 class Bindings:
     """Static needs of a set of templates. Addresses are of scopes and maps around the node."""
 
-    #: (address of the declaring scope, node name)
-    nodes: tuple[tuple[str, str], ...] = ()
+    #: (address of the declaring scope, node name) → is its output wanted, which may be a long list?
+    nodes: tuple[tuple[str, str, bool], ...] = ()
     #: (address of the owning scope, variable name)
     vars: tuple[tuple[str, str], ...] = ()
     #: (name in expressions, address of the map)
@@ -41,6 +41,8 @@ class Bindings:
         return not (self.nodes or self.vars or self.items or self.indexes or self.totals)
 
 
+#: `nodes.name.field`: how many parts a reference has when it names a field.
+_FIELD: Final = 2
 #: Static address → path of this task's own enclosing rows, innermost first.
 Chain = dict[str, str]
 
@@ -94,7 +96,7 @@ def bind(plan: Plan, path: str, templates: Iterable[Template], *, inside: bool) 
 
 class _Found:
     def __init__(self) -> None:
-        self.nodes: dict[tuple[str, str], None] = {}
+        self.nodes: dict[tuple[str, str], bool] = {}
         self.vars: dict[tuple[str, str], None] = {}
         self.items: dict[tuple[str, str], None] = {}
         self.indexes: dict[tuple[str, str], None] = {}
@@ -105,7 +107,7 @@ class _Found:
 
     def freeze(self) -> Bindings:
         return Bindings(
-            tuple(self.nodes),
+            tuple((scope, name, output) for (scope, name), output in self.nodes.items()),
             tuple(self.vars),
             tuple(self.items),
             tuple(self.indexes),
@@ -124,7 +126,8 @@ def _resolve(
     if root == "nodes":
         for scope in scopes:
             if name in plan.scopes[scope].nodes:
-                found.nodes[scope, name] = None
+                whole = len(reference.parts) < _FIELD or reference.parts[1] == "output"
+                found.nodes[scope, name] = whole or found.nodes.get((scope, name), False)
                 return
     elif root == "vars":
         for scope in scopes:

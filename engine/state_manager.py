@@ -43,7 +43,9 @@ class StateManager:
     def submit(self, event: Event) -> Future[Applied]:
         """Queue an event; the future holds what it came to, after the commit, or an EngineError. Raises NotFound."""
         if uuid_text(event.instance_id) is None:  # Postgres would refuse it, and the whole batch with it
-            raise NotFound(f"{event.instance_id!r} is no id of an instance.", hint="`strataflow list` shows them.")
+            raise NotFound(
+                f"{event.instance_id!r} is no id of an instance.", hint="`strataflow list` shows them."
+            )
         future: Future[Applied] = Future()
         self._writer.submit(Pending(event, _resolve(future)))
         return future

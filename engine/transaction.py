@@ -225,6 +225,9 @@ class Transaction:
                 work.own_claims += 1
         for row in opening.ready_elsewhere:
             _leave_waiting(report, row)
+        seen = [*opening.ready, *opening.ready_elsewhere]
+        if wishes.claim is not None and len(seen) >= wishes.claim.limit:
+            _leave_waiting(report, min(seen, key=lambda row: row.priority))  # there may be more than was looked at
         report.ready_elsewhere = tuple({row.instance_id for row in opening.ready_elsewhere})
 
     def _fill(self, works: dict[str, _Work], opening: Opening, report: BatchReport) -> None:

@@ -119,7 +119,10 @@ class Values:
         if values is None:
             raise Missing(instance.id)
         if bindings.nodes:
-            roots["nodes"] = {name: self._record(values, wanted, at, name) for at, name in bindings.nodes}
+            roots["nodes"] = {
+                name: self._record(values, _path(wanted.chain[at], name), whole=whole)
+                for at, name, whole in bindings.nodes
+            }
         if bindings.vars:
             if not loaded:
                 raise Missing("vars")
@@ -139,17 +142,20 @@ class Values:
             return values.inputs
         if instance.inputs_ref is not None:
             raise Missing("inputs")
-        inputs = decode(instance.inputs) if instance.inputs else {}
+        inputs: Any = decode(instance.inputs) if instance.inputs else {}
         self.keep_inputs(instance.id, inputs)
         return inputs
 
-    def _record(self, values: _InstanceValues, wanted: Wanted, scope: str, name: str) -> dict[str, Any]:
-        path = _path(wanted.chain[scope], name)
+    def _record(self, values: _InstanceValues, path: str, *, whole: bool) -> dict[str, Any]:
         record = values.records.get(path)
         if record is not None:
             return record
         row = values.rows.get(path)
-        if row is None or row.output_ref is not None:
+        if row is None:
+            raise Missing(path)
+        if not whole:
+            return record_of(row, None)
+        if row.output_ref is not None:
             raise Missing(path)
         record = values.records[path] = record_of(row, decode(row.output) if row.output else None)
         return record
@@ -193,22 +199,27 @@ class Values:
             self.keep_inputs(instance.id, decode(text) if text else {})
 
     def _load_rows(self, connection: Any, wanted: list[Wanted]) -> None:
-        keys: dict[tuple[str, str], Plan] = {}
+        keys: dict[tuple[str, str], tuple[Plan, bool]] = {}
         maps: dict[tuple[str, str], None] = {}
         for want in wanted:
             known = self._of(want.instance.id)
-            for at, name in want.bindings.nodes:
+            for at, name, whole in want.bindings.nodes:
                 path = _path(want.chain[at], name)
                 if path not in known.records:
-                    keys[want.instance.id, path] = want.plan
+                    key = (want.instance.id, path)
+                    keys[key] = (want.plan, whole or (key in keys and keys[key][1]))
             maps |= {(want.instance.id, want.chain[address]): None for address in want.bindings.totals}
         for key, row in read_tasks(connection, maps).items():
             self._of(key[0]).totals[key[1]] = row.total or 0
-        for key, row in read_tasks(connection, keys).items():
-            output = self._outputs.read(connection, keys[key], row)
-            self._of(key[0]).records[key[1]] = record_of(row, output)
-        for instance_id, path in keys:
-            self._of(instance_id).records.setdefault(path, dict(_NEVER_REACHED))
+        found = read_tasks(connection, keys)
+        for key, (plan, whole) in keys.items():
+            values, row = self._of(key[0]), found.get(key)
+            if row is None:
+                values.records[key[1]] = dict(_NEVER_REACHED)
+            elif whole:
+                values.records[key[1]] = record_of(row, self._outputs.read(connection, plan, row))
+            else:
+                values.rows[key[1]] = row
 
     def _load_vars(self, connection: Any, wanted: list[Wanted]) -> None:
         keys = {(w.instance.id, w.chain[o], name) for w in wanted for o, name in w.bindings.vars}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 from sqlalchemy import Connection, select, tuple_
 
@@ -17,17 +17,21 @@ Key = tuple[str, str]
 _CHUNK = 500
 
 
-def _chunks(keys: Iterable[Key]) -> Iterator[Sequence[Key]]:
-    listed = list(keys)
-    for start in range(0, len(listed), _CHUNK):
-        yield listed[start : start + _CHUNK]
+def _by_instance(keys: Iterable[Key]) -> Iterator[tuple[str, list[str]]]:
+    """Keys in bounded groups of one instance: a list of row values would be compared one by one, not looked up."""
+    groups: dict[str, list[str]] = {}
+    for instance_id, name in keys:
+        groups.setdefault(instance_id, []).append(name)
+    for instance_id, names in groups.items():
+        for start in range(0, len(names), _CHUNK):
+            yield instance_id, names[start : start + _CHUNK]
 
 
 def read_tasks(connection: Connection, keys: Iterable[Key]) -> dict[Key, TaskRow]:
     """Task rows by `(instance, path)`; absent ones are missing."""
     found: dict[Key, TaskRow] = {}
-    for chunk in _chunks(keys):
-        query = select(*TASKS.columns).where(tuple_(TASKS.c.instance_id, TASKS.c.path).in_(chunk))
+    for instance_id, paths in _by_instance(keys):
+        query = select(*TASKS.columns).where(TASKS.c.instance_id == instance_id, TASKS.c.path.in_(paths))
         for row in connection.execute(query):
             task = task_of(row)
             found[task.instance_id, task.path] = task
@@ -37,11 +41,11 @@ def read_tasks(connection: Connection, keys: Iterable[Key]) -> dict[Key, TaskRow
 def read_blobs(connection: Connection, keys: Iterable[Key]) -> dict[Key, str]:
     """Bodies by `(instance, key)`."""
     found: dict[Key, str] = {}
-    for chunk in _chunks(keys):
-        query = select(BLOBS.c.instance_id, BLOBS.c.key, BLOBS.c.body).where(
-            tuple_(BLOBS.c.instance_id, BLOBS.c.key).in_(chunk)
+    for instance_id, names in _by_instance(keys):
+        query = select(BLOBS.c.key, BLOBS.c.body).where(
+            BLOBS.c.instance_id == instance_id, BLOBS.c.key.in_(names)
         )
-        found |= {(row[0], row[1]): row[2] for row in connection.execute(query)}
+        found |= {(instance_id, row[0]): row[1] for row in connection.execute(query)}
     return found
 
 
