@@ -60,6 +60,8 @@ class Terms:
     #: May this engine execute (an engine), or does it only write (a client)?
     executes: bool = True
     executors: frozenset[str] = frozenset()
+    #: Queues whose tasks it may take; None = every queue.
+    queues: frozenset[str] | None = None
     #: Executor slots that may be given to tasks of this instance without asking the ready index.
     slots: int = 0
     #: Ready tasks of this priority wait for a slot: a lower one may not overtake. None = nobody waits.

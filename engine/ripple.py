@@ -205,6 +205,8 @@ class Ripple:
             return True
         if self.draft.slots <= 0 or row.executor not in terms.executors or row.crashes >= 2:
             return False
+        if terms.queues is not None and row.queue not in terms.queues:
+            return False
         return terms.floor is None or row.priority >= terms.floor
 
     def _apply(self, row: TaskRow, event: TaskEvent, reason: str, *, is_new: bool, scope_row: bool) -> None:

@@ -91,6 +91,7 @@ class TaskScheduler:
         self._waiting: int | None = None
         self._next_wake: int | None = None
         self._queues: tuple[str, ...] = config.queues or ("default",)
+        self._served = frozenset(config.queues) if config.queues is not None else None
         self.accepting = config.executes
         #: True while other processes may be interested in what this one does.
         self.others_alive = True
@@ -181,7 +182,15 @@ class TaskScheduler:
         due = _DUE_LIMIT if self._look_due else 0
         self._look_due = False
         suspects = 0 if any(row.crashes >= 2 for row in self._held.values()) else 1
-        return Wishes(executes=True, claim=claim, due=due, slots=free, floor=self._waiting, suspects=suspects)
+        return Wishes(
+            executes=True,
+            claim=claim,
+            due=due,
+            slots=free,
+            floor=self._waiting,
+            suspects=suspects,
+            queues=self._served,
+        )
 
     def committed(self, report: BatchReport) -> None:
         """Account for what a batch did, and hand over what it claimed."""

@@ -57,6 +57,8 @@ class Wishes:
     suspects: int = 1
     #: Highest priority that the last peek left waiting; None when nobody waited.
     floor: int | None = None
+    #: Queues that this engine serves; None = every queue.
+    queues: frozenset[str] | None = None
 
 
 @dataclass(slots=True, frozen=True)
@@ -267,6 +269,7 @@ class Transaction:
                     executors=standing.executors,
                     slots=open_slots + work.own_claims,
                     floor=wishes.floor,
+                    queues=wishes.queues,
                 )
                 found = _decide_safely(work, terms)
                 if isinstance(found, Need):
