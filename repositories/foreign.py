@@ -52,18 +52,24 @@ class ForeignConnection:
 
     def claim_key(self, name: str, key: str, instance_id: str) -> str | None:
         """Insert the key if it is free; the id that owns it now, None when the owner cannot be seen."""
+        self._begin()
         self._batch.insert_keys([(name, key, instance_id)])
-        return self._batch.key_owner(name, key)
+        owner = self._batch.key_owner(name, key)
+        return None if owner is None else str(owner)  # the caller's connection may read ids as UUID objects
 
     def write(self, changes: Changes) -> None:
         """Insert; on Postgres a hint for engines travels with the caller's commit."""
-        if isinstance(self._raw, sqlite3.Connection) and not self._raw.in_transaction:
-            with translated():
-                self._raw.execute("BEGIN IMMEDIATE")
+        self._begin()
         self._batch.write(changes, commit=False)
         if _is_psycopg(self._raw):
             with translated():
                 self._raw.execute("SELECT pg_notify(%s, 'ready')", (channel(self._url),))
+
+    def _begin(self) -> None:
+        """Python's sqlite3 may be told not to open transactions by itself: nothing of ours may commit alone."""
+        if isinstance(self._raw, sqlite3.Connection) and not self._raw.in_transaction:
+            with translated():
+                self._raw.execute("BEGIN IMMEDIATE")
 
 
 class _Caller(PostgresConnection):
@@ -81,5 +87,8 @@ def _driver(connection: Any) -> Any:
     if isinstance(connection, Session):
         connection = connection.connection()
     if isinstance(connection, SqlalchemyConnection):
+        if not connection.in_transaction():
+            # SQLAlchemy must know of the transaction, or its `commit` does nothing and the start is lost.
+            connection.exec_driver_sql("SELECT 1")
         return connection.connection.driver_connection
     return connection
