@@ -182,6 +182,12 @@ class Dispatcher:
                 self._finish(running, ready, result)
             return
         running.job = asyncio.ensure_future(self._run(running, entry, context, ready))
+        running.job.add_done_callback(lambda job: self._never_began(running, job))
+
+    def _never_began(self, running: Running, job: asyncio.Task[None]) -> None:
+        """A job that was stopped before its first step has run nothing, its own ending included."""
+        if job.cancelled():
+            self._end(running, Released("released by its engine") if running.released else Cancelled())
 
     async def _run(self, running: Running, entry: ExecutorEntry, context: TaskContext, ready: Ready) -> None:
         node = running.task.plan.nodes[address_of(running.task.row.path)]
@@ -263,6 +269,8 @@ class Dispatcher:
                 running.cancel.set()
                 if running.job is not None:
                     running.job.cancel()
+                else:  # its values are still being read
+                    self._end(running, Cancelled())
 
     def release_all(self) -> None:
         """Give every running task back; call on the loop. Those in threads are left behind."""

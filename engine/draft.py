@@ -111,6 +111,10 @@ class Draft:
         """Does the instance exist, stored or begun in this fold?"""
         return self._instance is not None
 
+    def is_new(self, path: str) -> bool:
+        """Is the row born in this fold?"""
+        return path in self._new
+
     def peek(self, path: str) -> TaskRow | None:
         """The row if it is at hand; never asks for more."""
         return self._rows.get(path) or self._snapshot.tasks.get(path)

@@ -317,7 +317,8 @@ class Ripple:
     def _stop(self, row: TaskRow, *, hard: bool) -> None:
         if row.state is TaskState.RUNNING:
             if (hard or row.executor is None) and row.closed is None:
-                self.draft.edit(row.path, counters=self._is_scope(row)).closed = "cancelled"
+                whole = self._is_scope(row) or self.draft.is_new(row.path)  # a new leaf is inserted without `closed`
+                self.draft.edit(row.path, counters=whole).closed = "cancelled"
                 self.draft.stopped.append((row.path, row.attempt))
         elif row.open > 0 and row.state is TaskState.WAITING:
             row = self.draft.edit(row.path, counters=True)

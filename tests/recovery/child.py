@@ -7,6 +7,7 @@ The specification is JSON:
 | `url`, `effects` | the database, and the file of the effect log |
 | `engine` | settings of `EngineConfig`; `ttl_s` and `margin_s` make its lease |
 | `start` | definitions to start, with `inputs` and `key`; each acknowledged start is noted |
+| `cancel` | instances to cancel; each acknowledged one is noted |
 | `mode` | `drain` until nothing is unfinished, `hold` until killed, `client` starts only |
 | `fault` | see `faults.py` |
 | `elsewhere` | pretend to run on another machine: another boot id, so that only the lease tells |
@@ -24,6 +25,7 @@ from typing import Any
 
 from strataflow.engine import membership, status, workflow_engine
 from strataflow.engine.config import EngineConfig
+from strataflow.engine.events import CancelInstance
 from strataflow.engine.membership import Lease
 from tests.checker.effects import EffectLog
 from tests.recovery import faults, lab
@@ -61,6 +63,9 @@ def run(spec: dict[str, Any], folder: Path) -> None:
         for start in spec.get("start", []):
             instance_id = engine.start_now(start["definition"], start.get("inputs"), key=start.get("key"))
             note("started", id=instance_id)
+        for instance_id in spec.get("cancel", []):
+            engine.state_manager.apply_now(CancelInstance(instance_id, "asked by the test"))
+            note("cancelled", id=instance_id)
         if mode == "hold":
             _hold(engine, note)
         elif mode == "drain":

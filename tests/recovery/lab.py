@@ -147,3 +147,57 @@ def fan(width: int, *, ms: float = 0, executor: str = "lab.work") -> dict[str, A
 
 
 FAN = fan(300, ms=1)
+
+
+def trouble() -> dict[str, Any]:
+    """Make a run full of failures that are handled, tolerated, cancelled or skipped; it always ends `completed`."""
+    broken = {"run": "core.fail", "with": {"code": "Broken", "retryable": False}}
+    on_failed = [{"node": "bad", "on": ["failed"]}]
+    item = {
+        "nodes": {
+            "a": {"run": "lab.work", "with": {"ms": "{{ n % 7 }}", "value": "{{ n }}"}},
+            "b": {"when": "{{ n % 5 == 0 }}", "needs": ["a"], **broken},
+            "c": {
+                "run": "lab.work",
+                "with": {"value": 1},
+                "needs": [{"node": "b", "on": ["completed", "skipped"]}],
+            },
+        }
+    }
+    return definition(
+        "trouble",
+        {
+            "bad": dict(broken),
+            "saved": {"run": "lab.work", "with": {"value": "saved"}, "needs": on_failed},
+            "unreached": {"run": "lab.work", "with": {}, "needs": ["bad"]},
+            "below": {"run": "lab.work", "with": {}, "needs": ["unreached"]},
+            "most": {"map": list(range(40)), "as": "n", "join": {"need": "all", "tolerate": 10}, "do": item},
+            "some": {
+                "map": list(range(60)),
+                "concurrency": 7,
+                "join": {"need": 5, "rest": "cancel"},
+                "do": {"run": "lab.work", "with": {"ms": "{{ item }}", "value": "{{ item }}"}},
+            },
+            "kept": {
+                "map": list(range(30)),
+                "join": {"need": "any", "rest": "keep"},
+                "do": {"run": "lab.work", "with": {"ms": "{{ item }}", "value": "{{ item }}"}},
+            },
+            "group": {
+                "do": {
+                    "nodes": {
+                        "slow": {"run": "lab.work", "with": {"ms": 60}},
+                        "after": {"run": "lab.work", "with": {}, "needs": ["slow"]},
+                        "boom": dict(broken),
+                        "nap": {"wait": {"for": "1h"}},
+                    }
+                }
+            },
+            "caught": {
+                "run": "lab.work",
+                "with": {"value": "caught"},
+                "needs": [{"node": "group", "on": ["failed"]}, {"node": "some", "on": ["completed"]}],
+            },
+        },
+        output={"saved": "{{ nodes.saved.output }}", "caught": "{{ nodes.caught.output }}"},
+    )
