@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
-import json
 import os
 import re
 import subprocess
@@ -28,6 +27,8 @@ README = ROOT / "README.md"
 PYTHON_API = ROOT / "docs" / "python-api.md"
 BIN = Path(sys.executable).parent
 SHOWN_URL = "postgresql://localhost/workflows"
+#: Stands where the README has an id: the id of the instance that was started last.
+NEWEST = """$(strataflow list --json --limit 1 | python -c 'import json, sys; print(json.load(sys.stdin)[0]["id"])')"""
 
 
 @dataclass(frozen=True)
@@ -94,12 +95,6 @@ def normal(line: str) -> str:
     return " ".join(line.split())
 
 
-def newest(folder: Path) -> str:
-    """Give the id of the instance that was started last."""
-    listing = json.loads(in_shell("strataflow list --json", folder) or "[]")
-    return str(listing[0]["id"]) if listing else ""
-
-
 def not_printed(expected: Iterator[str], printed: str) -> list[str]:
     """Give the expected lines that were not printed. Their order is free: two streams and two processes write."""
     actual = Counter(normal(line) for line in printed.splitlines())
@@ -127,7 +122,7 @@ def test_the_tour(folder: Path, pg_url: str) -> None:
     label = DatabaseUrl.parse(pg_url).label
     for block in blocks(README, "console"):
         script = "\n".join(commands_of(block))
-        script = re.sub(r"\b01[0-9a-f]{6}(-[0-9a-f]+)+", lambda _: newest(folder), script)
+        script = re.sub(r"\b01[0-9a-f]{6}(-[0-9a-f]+)+", lambda _: NEWEST, script)
         script = script.replace(SHOWN_URL, pg_url).replace("seconds=1 ", "seconds=0.4 ")
         script = script.replace(
             "sleep 5;", "timeout 60 bash -c 'until [ -s effects.log ]; do sleep 0.05; done';"
