@@ -265,7 +265,7 @@ class Dispatcher:
     def _stop(self, stopped: list[tuple[str, str, int]]) -> None:
         for key in stopped:
             running = self._running.get(key)
-            if running is not None:
+            if running is not None and not running.cancel.is_set():
                 running.cancel.set()
                 if running.job is not None:
                     running.job.cancel()

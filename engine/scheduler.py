@@ -142,6 +142,10 @@ class TaskScheduler:
             found = views.queues_ready(connection)
             wake = views.next_wake(connection)
             now = views.now(connection) if wake is not None else 0
+            held = list(self._held)
+            stopped = views.asked_to_stop(connection, held) if held else []
+        if stopped and self.dispatcher is not None:
+            self.dispatcher.stop_tasks(stopped)  # another process cancelled them: nobody else tells us
         if self._config.queues is None:
             self._queues = tuple(sorted({"default", *found, *self._plans.queues()}))
         if found:

@@ -31,6 +31,7 @@ from .records import InstanceState, TaskRow, TaskState
 from .recordviews import blob, blobs, checkpoint, history, logs, progress, vars  # noqa: A004 - the table's name
 from .tables import INSTANCES, KEYS, TASKS
 from .workviews import (
+    asked_to_stop,
     dead_candidates,
     engine,
     engines,
@@ -46,6 +47,7 @@ from .workviews import (
 )
 
 __all__ = [
+    "asked_to_stop",
     "blob",
     "blobs",
     "checkpoint",

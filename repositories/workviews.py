@@ -7,10 +7,10 @@ then by primary key. `views.py` gives these functions out together with its own.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
-from typing import Any
+from collections.abc import Collection, Sequence
+from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, exists, func, select
+from sqlalchemy import ColumnElement, Connection, RowMapping, exists, func, select, tuple_
 
 from .batch import task_of
 from .database import clock
@@ -28,6 +28,7 @@ from .records import EngineRole, EngineState, InstanceState, TaskRow, TaskState
 from .tables import ENGINES, INSTANCES, TASKS
 
 __all__ = [
+    "asked_to_stop",
     "dead_candidates",
     "engine",
     "engines",
@@ -40,6 +41,9 @@ __all__ = [
     "unclaimable",
     "unfinished_count",
 ]
+
+#: Pairs of one statement: far below the 32,766 parameters that SQLite takes.
+_KEYS_AT_ONCE: Final = 500
 
 
 def now(connection: Connection) -> int:
@@ -86,6 +90,20 @@ def running_of(
 ) -> list[HeldTask]:
     """Give a page of the tasks that an engine holds, by the database; `after` is the last `cursor` seen."""
     return _held(connection, TASKS.c.engine == uuid_text(engine_id), limit, after)
+
+
+def asked_to_stop(connection: Connection, held: Sequence[tuple[str, str, int]]) -> list[tuple[str, str, int]]:
+    """Of these attempts (instance, path, attempt), give those that run and that somebody wants stopped."""
+    found = list[tuple[str, str, int]]()
+    for start in range(0, len(held), _KEYS_AT_ONCE):
+        keys = [(instance_id, path) for instance_id, path, _ in held[start : start + _KEYS_AT_ONCE]]
+        asked = select(TASKS.c.instance_id, TASKS.c.path, TASKS.c.attempt).where(
+            tuple_(TASKS.c.instance_id, TASKS.c.path).in_(keys),
+            TASKS.c.state == TaskState.RUNNING,
+            TASKS.c.closed == "cancelled",
+        )
+        found += [(row[0], row[1], row[2]) for row in connection.execute(asked)]
+    return found
 
 
 def _held(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from typing import Any
 
@@ -175,4 +177,25 @@ def test_a_task_that_kills_once_completes(bench: Bench) -> None:
         until(lambda c=child: not c.alive, why="its death")
     bench.drain()
     assert list(bench.states().values()) == ["completed"]
+    bench.judge()
+
+
+@pytest.mark.row("X-26")
+def test_the_worker_of_the_command_line_drains_what_a_kill_left(bench: Bench) -> None:
+    """A process of its own, nothing shared with the one that died but the database."""
+    nodes = {
+        "first": {"run": "core.noop", "with": {"n": 1}},
+        "nap": {"run": "core.sleep", "with": {"seconds": 0.5}},
+    }
+    nodes["last"] = {"run": "core.noop", "with": {"n": "{{ nodes.first.output.n + 1 }}"}, "needs": ["nap"]}
+    child = bench.spawn("hold", start=[{"definition": lab.definition("naps", nodes)} for _ in range(3)])
+    running = "SELECT count(*) FROM tasks WHERE state = 'running' AND path = 'nap'"
+    until(lambda: bench.rows(running)[0][0] == 3, why=child.errors)
+    child.kill()
+    command = [sys.executable, "-m", "strataflow", "worker", "--drain", "--db", bench.url]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert list(bench.states().values()) == ["completed"] * 3
+    assert bench.rows("SELECT DISTINCT attempt FROM tasks WHERE path = 'nap'") == [(2,)]
+    assert bench.rows("SELECT DISTINCT attempt FROM tasks WHERE path = 'first'") == [(1,)]
     bench.judge()

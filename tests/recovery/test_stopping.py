@@ -62,6 +62,17 @@ def test_a_cancel_of_many_rows_goes_on_after_a_kill(bench: Bench, delay_ms: int)
     assert report.evaluations["I12"] == 1
 
 
+def test_a_cancel_from_another_process_reaches_running_executors(bench: Bench) -> None:
+    (instance_id,) = bench.start(lab.fan(30, ms=60_000))
+    child = bench.spawn("hold", engine={"slots": 10})
+    until(lambda: len(bench.starts()) >= 10, why=child.errors)
+    bench.spawn("client", cancel=[instance_id]).await_note("cancelled")
+    until(lambda: _ended(bench), 10, why=lambda: f"the end\n{bench.unfinished()}")
+    assert bench.states() == {instance_id: "cancelled"}
+    child.kill()
+    bench.judge()
+
+
 @pytest.mark.row("X-29")
 def test_an_engine_that_lost_its_lease_stops_its_executors(pg_bench: Bench) -> None:
     """The task is taken over while the paused engine still waits in its executor: on waking it is told to stop."""
