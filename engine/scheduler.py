@@ -40,6 +40,7 @@ log: Final = logging.getLogger("strataflow.scheduler")
 _PEEK_PER_SLOT: Final = 4
 _MAX_PEEK: Final = 1_000
 _DUE_LIMIT: Final = 500
+_BREATH_S: Final = 0.002
 _PAGE: Final = 1_000
 Key = tuple[str, str, int]
 
@@ -160,6 +161,11 @@ class TaskScheduler:
         return min(self._config.poll_s, max(0.001, (wake - now) / 1_000_000))
 
     # --- the writer's listener
+
+    @property
+    def breath_s(self) -> float:
+        """SQLite has one write lock and no queue for it: a busy writer would starve the others."""
+        return _BREATH_S if self.others_alive and self._database.url.dialect == "sqlite" else 0.0
 
     def wishes(self, pendings: list[Pending]) -> Wishes:
         """What to claim and promote beside these events."""

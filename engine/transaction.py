@@ -28,6 +28,8 @@ __all__ = ["BatchReport", "ClaimedTask", "Pending", "Standing", "Transaction", "
 
 log: Final = logging.getLogger("strataflow.transaction")
 _PATHS_END: Final = "]"  # the first character after every separator that may follow a scope's path
+#: Crashes from which on a task runs alone among its like on an engine: it may be what crashes engines.
+_SUSPECT: Final = 2
 #: Rounds of reading that one fold may ask for; more means a defect, not a deep definition.
 _MAX_ROUNDS: Final = 10_000
 
@@ -213,7 +215,7 @@ class Transaction:
         budget = _claim_budget(works, wishes, self._plans)
         suspects = wishes.suspects
         for row in opening.ready:
-            if row.crashes >= 2:
+            if row.crashes >= _SUSPECT:
                 suspects -= 1
                 if suspects < 0:
                     continue
@@ -228,7 +230,8 @@ class Transaction:
         for row in opening.ready_elsewhere:
             _leave_waiting(report, row)
         seen = [*opening.ready, *opening.ready_elsewhere]
-        if wishes.claim is not None and len(seen) >= wishes.claim.limit:
+        full = wishes.claim is not None and len(seen) >= wishes.claim.limit
+        if full and any(row.crashes < _SUSPECT for row in seen):
             _leave_waiting(report, min(seen, key=lambda row: row.priority))  # there may be more than was looked at
         report.ready_elsewhere = tuple({row.instance_id for row in opening.ready_elsewhere})
 

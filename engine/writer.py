@@ -41,6 +41,11 @@ GIVE_UP_S: Final = 30.0
 class Listener(Protocol):
     """Who drives the writer and is told what it did: the scheduler of an engine."""
 
+    @property
+    def breath_s(self) -> float:
+        """How long to leave the database to other processes after a batch, in seconds."""
+        ...
+
     def wishes(self, pendings: list[Pending]) -> Wishes:
         """What to claim and promote with this batch."""
         ...
@@ -330,6 +335,8 @@ class GroupCommitWriter(_Runner):
                 wishes = self._listener.wishes(pendings)
                 if pendings or wishes.claim is not None or wishes.due:
                     self.run(pendings, wishes)
+                    if self._listener.breath_s:
+                        time.sleep(self._listener.breath_s)  # others wait for the file's one write lock
             except Exception as exc:  # the loop outlives every defect: a dead writer is an outage
                 log.exception("a batch failed", extra={"action": "batch_failed"})
                 _answer_all(pendings, EngineError(f"the batch failed: {type(exc).__name__}: {exc}"))

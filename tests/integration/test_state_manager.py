@@ -47,6 +47,8 @@ NODES: dict[str, Any] = {
 class Quiet:
     """A listener that has slots, and claims nothing beyond what becomes ready in a batch."""
 
+    breath_s = 0.0
+
     def wishes(self, pendings: list[Pending]) -> Wishes:
         return Wishes(executes=True, slots=1_000)
 
