@@ -184,6 +184,27 @@ class Flow:
         self.close()
         self._engines.clear()
 
+    def crash(self) -> None:
+        """End the first engine as a dead process would: nothing is reported, released or signed off."""
+        engine = self._engines.pop(0)
+        parts, engine._parts = engine.parts, None
+        for loop in (parts.recovery_loop, parts.heartbeat._loop):
+            loop.stop()
+        parts.scheduler.stop_claiming()
+        parts.scheduler.stop()
+        parts.ears.stop()
+        parts.scheduler.forget_held()
+        parts.loop_thread.call(parts.dispatcher.drop_all)
+        until(lambda: not parts.dispatcher.running)
+        parts.writer.stop(5.0)
+        parts.loop_thread.stop()
+        parts.heartbeat.membership.close()
+        parts.dispatcher.close()
+        parts.pool.close()
+        parts.announcer.stop()
+        parts.waiters.stop()
+        parts.database.close()
+
     # --- running
 
     def document(self, nodes: Doc, **top: Any) -> Doc:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from strataflow import DefinitionError, Lease
 from strataflow.repositories.records import InstanceState
 from tests.integration.kit import Doc, Flow, until
 
@@ -133,3 +134,44 @@ def test_work_that_ends_in_time_is_not_touched_by_its_timeout(flow: Flow) -> Non
         "b": {"run": "t.later", "with": 2, "timeout": "20s"},
     }
     assert flow.run(nodes).output == {"a": 1, "b": 2}
+
+
+@pytest.mark.row("X-21")
+def test_a_timeout_that_passed_while_no_engine_ran_is_enforced_by_the_next(flow: Flow) -> None:
+    lease = Lease(ttl_s=1.2, margin_s=0.2)
+    flow.open(lease=lease)
+    instance = flow.start({"a": {"run": "t.gate", "with": {"gate": "never"}, "timeout": "600ms"}})
+    until(lambda: flow.probe.calls)
+    flow.crash()
+    assert flow.state(instance, "a") == "running"
+    started = flow.tasks(instance)["a"].started_at or 0
+    until(lambda: time.time_ns() // 1000 > started + 700_000)
+    flow.open(lease=lease)
+    error = flow.wait(instance).error
+    assert (error["code"], error["attempt"]) == ("timeout", 1)
+    assert flow.probe.attempts("a") == [1]
+
+
+@pytest.mark.row("X-20")
+def test_a_crash_costs_no_retry(flow: Flow) -> None:
+    lease = Lease(ttl_s=1.2, margin_s=0.2)
+    flow.open(lease=lease)
+    node = {"run": "t.gate", "with": {"gate": "g", "give": 1}, "retry": {"max": 0}}
+    instance = flow.start({"a": node})
+    until(lambda: flow.probe.calls)
+    flow.crash()
+    flow.probe.gate("g").set()
+    flow.open(lease=lease)
+    assert flow.wait(instance).output == {"a": 1}
+    row = flow.tasks(instance)["a"]
+    assert (row.attempt, row.failures) == (2, 0)
+    assert flow.probe.attempts("a") == [1, 2]
+
+
+@pytest.mark.row("X-21", "A-20")
+@pytest.mark.xfail(
+    raises=DefinitionError, reason="the deadline of a whole run is not in this version's language"
+)
+def test_a_whole_run_ends_at_its_deadline(flow: Flow) -> None:
+    status = flow.run({"a": {"run": "t.gate", "with": {"gate": "never"}}}, deadline="300ms")
+    assert (status.state, status.error["code"]) == (InstanceState.FAILED, "deadline")
