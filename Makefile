@@ -13,7 +13,7 @@ LOCKED ?= 1
 
 # make demo
 DEMO ?= examples/stdlib_census
-DEMO_OPTIONS ?= --import $(DEMO)/census.py
+DEMO_OPTIONS ?= --import $(DEMO)/census.py --set minor=9
 # make test ARGS="-k retry -x"
 WORKERS ?= 2
 ARGS ?=

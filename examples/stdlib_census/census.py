@@ -38,7 +38,7 @@ FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 class DoesNotParse(NonRetryable):
-    """Raised for a file that is no Python of this interpreter; a second attempt would read the same text."""
+    """Raised for a file that is no Python, or too new a one; a second attempt would read the same text."""
 
 
 class NothingFound(NonRetryable):
@@ -93,18 +93,20 @@ def _compiled() -> Iterator[str]:
 
 
 class AnalyseConfig(BaseModel):
-    """One module."""
+    """One module, and the Python 3 in whose grammar it is read; None is the interpreter's own."""
 
     name: str
     file: Path
+    minor: int | None = None
 
 
 @census.executor("analyse", config=AnalyseConfig)
 def analyse(_ctx: TaskContext, config: AnalyseConfig) -> dict[str, Any]:
     """Parse one file and count what is in it."""
     source = config.file.read_bytes()
+    version = None if config.minor is None else (3, config.minor)
     try:
-        tree = ast.parse(source, config.file.name)
+        tree = ast.parse(source, config.file.name, feature_version=version)
     except (SyntaxError, ValueError) as exc:
         raise DoesNotParse(f"{config.name}: {exc}") from exc
     counts: Counter[str] = Counter()
@@ -175,6 +177,7 @@ class ReportConfig(BaseModel):
 
     file: Path
     python: str
+    minor: int | None
     stats: dict[str, int]
     totals: dict[str, int]
     most_branches: list[dict[str, Any]]
@@ -199,7 +202,8 @@ def report(ctx: TaskContext, config: ReportConfig) -> dict[str, Any]:
 
 def _lines(config: ReportConfig, not_parsed: list[str]) -> Iterator[str]:
     stats, totals = config.stats, config.totals
-    yield f"# Census of {stats['total']} modules, Python {config.python}"
+    reader = "" if config.minor is None else f", read as Python 3.{config.minor}"
+    yield f"# Census of {stats['total']} modules, Python {config.python}{reader}"
     yield ""
     yield (
         f"{stats['completed']} were measured, {stats['skipped']} are compiled and have no source, "

@@ -63,6 +63,15 @@ def test_the_census_counts_what_a_walk_finds(db_url: str) -> None:
     assert status.output["longest_function"]["name"].startswith("ast.")
 
 
+def test_modules_that_are_too_new_are_left_out(db_url: str, away: Path, tmp_path: Path) -> None:
+    code = Path(folder_with(tmp_path / "code", good=40, bad=0))
+    (code / "newer.py").write_text("match 1:\n    case 1:\n        pass\n")
+    assert census(db_url, folder=str(code)).output["modules"]["completed"] == 41
+    status = census(db_url, folder=str(code), minor=9)
+    assert status.output["not_parsed"] == ["newer"]
+    assert "read as Python 3.9" in (away / "census-report.md").read_text(encoding="utf-8")
+
+
 def folder_with(path: Path, *, good: int, bad: int) -> str:
     """Write some modules, of which the last do not parse."""
     path.mkdir()
