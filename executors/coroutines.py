@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
@@ -46,7 +47,11 @@ async def await_bounded(
 
 
 async def _guarded(awaitable: Awaitable[Any]) -> Any:
-    """`KeyboardInterrupt` goes through: on the loop's thread it comes from the keyboard, not from the executor."""
+    """What would end more than the attempt becomes a failure.
+
+    Only on the main thread a `KeyboardInterrupt` comes from the keyboard, and goes through. On any other the executor
+    raised it, and it would end the loop with everything that runs there.
+    """
     task = asyncio.current_task()
     # Not 0 for sure: up to Python 3.12 a TaskGroup that fails leaves one behind.
     before = task.cancelling() if task else 0
@@ -57,6 +62,10 @@ async def _guarded(awaitable: Awaitable[Any]) -> Any:
             raise
         raise failure_of(exc) from exc
     except SystemExit as exc:
+        raise failure_of(exc) from exc
+    except KeyboardInterrupt as exc:
+        if threading.current_thread() is threading.main_thread():
+            raise
         raise failure_of(exc) from exc
 
 

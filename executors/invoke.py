@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -73,6 +74,10 @@ def _call_inline(entry: ExecutorEntry, ctx: TaskContext, prepared: Any) -> Json:
     try:
         return entry.call(ctx, prepared)
     except (StopIteration, SystemExit, asyncio.CancelledError, AttemptCancelled) as exc:
+        raise failure_of(exc) from exc
+    except KeyboardInterrupt as exc:
+        if threading.current_thread() is threading.main_thread():
+            raise
         raise failure_of(exc) from exc
 
 
