@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from strataflow import DefinitionError, EngineConfig, Lease, TaskContext
+from strataflow import DefinitionError, EngineConfig, ExecutorDomain, Lease, TaskContext
 from strataflow.repositories import views
 from strataflow.repositories.records import InstanceState
 from tests.integration.kit import WAIT_S, Flow, until
@@ -139,7 +139,7 @@ def test_odd_json_is_kept_exactly(flow: Flow, give: Any) -> None:
     }
 
 
-@pytest.mark.parametrize("kind", [SystemExit, StopIteration])
+@pytest.mark.parametrize("kind", [SystemExit, StopIteration, KeyboardInterrupt])
 def test_exceptions_that_end_more_than_a_task_end_the_task_only(
     flow: Flow, kind: type[BaseException]
 ) -> None:
@@ -149,9 +149,12 @@ def test_exceptions_that_end_more_than_a_task_end_the_task_only(
     def leave_thread(ctx: TaskContext, config: Any) -> Any:
         raise kind
 
-    flow.registry.register_executor("u.leave", leave)
-    flow.registry.register_executor("u.leave_thread", leave_thread)
-    for name in ("u.leave", "u.leave_thread"):
+    domain = ExecutorDomain("u")
+    domain.add("leave", leave)
+    domain.add("leave_thread", leave_thread)
+    domain.add("leave_inline", leave_thread, inline=True)
+    flow.registry.register_executor_domain(domain)
+    for name in domain.names():
         assert flow.run({"a": {"run": name}}).state is InstanceState.FAILED
     assert flow.run({"a": {"run": "t.echo", "with": 1}}).output == {"a": 1}
 
