@@ -162,7 +162,6 @@ class PostgresConnection:
         )
 
     def fence(self, engine_id: str, batch: int, ttl: int) -> Any:
-        self._execute(self._singles["settings"])
         return self.run("fence", {"me": engine_id, "n": batch, "ttl": ttl})
 
     def clock(self) -> Any:

@@ -253,12 +253,11 @@ def _postgres_reads() -> dict[str, Any]:
         ).order_by(TASKS.c.priority.desc(), TASKS.c.ready_at)
 
     return {
-        "settings": text(f"SELECT {_PG_SETTINGS}"),
         "clock": text(f"SELECT {PG_CLOCK}"),
         "fence": update(ENGINES)
         .where(ENGINES.c.id == bindparam("me"), _ALIVE)
         .values(batch=bindparam("n"), lease_until=literal_column(PG_CLOCK) + bindparam("ttl"))
-        .returning(ENGINES.c.lease_until),
+        .returning(ENGINES.c.lease_until, literal_column(_PG_SETTINGS)),
         "lock_instances": instances.where(INSTANCES.c.id == func.any(_uuids("ids")))
         .order_by(INSTANCES.c.id)
         .with_for_update(key_share=True),

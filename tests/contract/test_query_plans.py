@@ -27,6 +27,7 @@ from strataflow.repositories.dialect import (
     _is_numeric,
 )
 from strataflow.repositories.records import TaskState
+from strataflow.repositories.statements import _PG_SETTINGS
 from strataflow.repositories.url import DatabaseUrl
 from tests.support.rows import instance, instance_id, journal, task
 
@@ -109,7 +110,7 @@ def _index_paths(plan: Mapping[str, Any]) -> set[str]:
 def _writing(url: str, *, generic: bool) -> Iterator[psycopg.Connection[Any]]:
     """Open a transaction with the writer's settings, and undo it."""
     with psycopg.connect(url) as connection, connection.transaction(force_rollback=True):
-        connection.execute(_compiled_postgres()[0]["settings"].encode())
+        connection.execute(f"SELECT {_PG_SETTINGS}".encode())
         mode = "force_generic_plan" if generic else "force_custom_plan"
         connection.execute(f"SET LOCAL plan_cache_mode = {mode}".encode())
         yield connection
