@@ -82,7 +82,7 @@ def test_a_paused_engine_loses_its_tasks_and_comes_back_as_another(
 ) -> None:
     """The stale owner's outcomes are refused, its executors stop, it registers anew and goes on."""
     options = {"engine": SHORT, "elsewhere": elsewhere}
-    first = pg_bench.spawn("hold", start=[{"definition": _slow(400, 6)}], **options)
+    first = pg_bench.spawn("hold", start=[{"definition": _slow(4000, 6)}], **options)
     old = first.await_note("up")["engine"]
     _running(pg_bench, 6)
     second = pg_bench.spawn("hold", **options)
