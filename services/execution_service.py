@@ -101,10 +101,15 @@ class ExecutionService:
             before = page[-1].cursor
             left = None if left is None else left - len(page)
 
-    def tasks(self, instance_id: str, *, state: TaskState | None = None) -> Iterator[TaskView]:
-        """The instance's nodes and map items in path order, each with what it got and what it gave."""
+    def tasks(
+        self, instance_id: str, *, state: TaskState | None = None, whole: bool = True
+    ) -> Iterator[TaskView]:
+        """The instance's nodes and map items in path order, each with what it got and what it gave.
+
+        Not `whole` is for a quick look: without inputs, and without outputs that are put together from many rows.
+        """
         with engine_errors():
-            yield from TaskViews(self._database, self._catalog).of(instance_id, state=state)
+            yield from TaskViews(self._database, self._catalog).of(instance_id, state=state, whole=whole)
 
     def history(self, instance_id: str) -> Iterator[HistoryRow]:
         """Every transition, oldest first."""

@@ -20,6 +20,7 @@ from .inputs_view import InputsView
 __all__ = ["TaskView", "TaskViews", "node_name"]
 
 _PAGE: Final = 200
+_FEW: Final = 20
 _INDEX: Final = re.compile(r"\[\d+\]\Z")
 
 
@@ -47,7 +48,7 @@ class TaskView:
             "state": self.state.value,
             "attempt": self.attempt,
             "executor": self.executor,
-            "queue": self.queue,
+            "queue": self.queue or None,
             "started_at": self.started_at,
             "ended_at": self.ended_at,
             "input": self.input,
@@ -61,6 +62,11 @@ def node_name(path: str) -> str:
     return _INDEX.sub("", path).rpartition(".")[2]
 
 
+def _is_small(row: TaskRow) -> bool:
+    """Whether the output is one value of its own, or few."""
+    return row.output_ref is None or (row.total is not None and row.total <= _FEW)
+
+
 class TaskViews:
     """Reads tasks page by page; nothing of an earlier page is kept."""
 
@@ -69,8 +75,13 @@ class TaskViews:
         self._catalog = catalog
         self._outputs = OutputReader(database)
 
-    def of(self, instance_id: str, *, state: TaskState | None = None) -> Iterator[TaskView]:
-        """Nodes and items in path order; the root, which is the instance itself, is left out. Raises NotFound."""
+    def of(
+        self, instance_id: str, *, state: TaskState | None = None, whole: bool = True
+    ) -> Iterator[TaskView]:
+        """Nodes and items in path order; the root, which is the instance itself, is left out. Raises NotFound.
+
+        Not `whole` is for a quick look: without inputs, and without outputs that are put together from many rows.
+        """
         with self._database.read() as connection:
             instance = views.instance(connection, instance_id)
         if instance is None:
@@ -83,20 +94,23 @@ class TaskViews:
         while True:
             with self._database.read() as connection:
                 rows = views.tasks(connection, instance_id, state=state, limit=_PAGE, after=after)
-            got = inputs.of(rows)
+            got = inputs.of(rows) if whole else {}
             with self._database.read() as connection:
-                page = [self._view(connection, plan, row, got.get(row.path)) for row in rows]
+                page = [
+                    self._view(connection, plan, row, got.get(row.path), output=whole or _is_small(row))
+                    for row in rows
+                ]
             yield from page
             if len(rows) < _PAGE:
                 return
             after = rows[-1].path
 
-    def _view(self, connection: Any, plan: Plan, row: TaskRow, got: Any) -> TaskView:
+    def _view(self, connection: Any, plan: Plan, row: TaskRow, got: Any, *, output: bool) -> TaskView:
         error = decode(row.error) if row.error else None
-        output: Any = None
-        if row.state is TaskState.COMPLETED:
+        given: Any = None
+        if output and row.state is TaskState.COMPLETED:
             try:
-                output = self._outputs.read(connection, plan, row)
+                given = self._outputs.read(connection, plan, row)
             except ExpressionError as exc:
                 error = {"code": exc.reason, "message": exc.message}
         return TaskView(
@@ -109,6 +123,6 @@ class TaskViews:
             started_at=iso(row.started_at),
             ended_at=iso(row.ended_at),
             input=got,
-            output=output,
+            output=given,
             error=error,
         )

@@ -155,7 +155,7 @@ def tasks(
 
     wanted = _state(state, TaskState)
     with reading(make_options(db)) as services:
-        found = services.executions.tasks(services.executions.resolve(id_), state=wanted)
+        found = services.executions.tasks(services.executions.resolve(id_), state=wanted, whole=json)
         if json:
             emit_list(task.as_json() for task in islice(found, limit))
             return

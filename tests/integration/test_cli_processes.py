@@ -112,8 +112,9 @@ def test_a_second_signal_ends_at_once(local: Cli) -> None:
     process = local.spawn("worker", "--grace", "1h")
     until(lambda: local.states(started).get("a") == "running")
     process.send_signal(signal.SIGINT)
-    assert process.stderr is not None
-    until(lambda: "Stopping" in process.stderr.readline())
+    said = process.stderr
+    assert said is not None
+    until(lambda: "Stopping" in said.readline())
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=10) == 130
     process.communicate()
