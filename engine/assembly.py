@@ -66,7 +66,7 @@ class Parts:
             self.values,
             poke=lambda: self.writer.poke(),  # noqa: PLW0108 - the writer is made below, from this
             submit=lambda pending: self.writer.submit(pending),  # noqa: PLW0108 - the same
-            lost=lambda: self.heartbeat.lose(self.heartbeat.membership),
+            lost=self._lose,
             load_plan=self._load_plan,
             ended=lambda ids: self.waiters.ended(ids),  # noqa: PLW0108 - the same
             announcer=self.announcer,
@@ -106,6 +106,9 @@ class Parts:
     def engine_id(self) -> str:
         """Id of the current membership."""
         return self.heartbeat.membership.id
+
+    def _lose(self, member: Membership) -> None:
+        self.heartbeat.lose(member)
 
     def _membership(self) -> Membership:
         return self.heartbeat.membership

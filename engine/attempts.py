@@ -22,7 +22,7 @@ from .events import (
     TaskEnded,
     TimerDue,
 )
-from .lifecycle import answered, unpark
+from .lifecycle import answered, expire, past_deadline, unpark
 from .outcomes import (
     Cancelled,
     Entered,
@@ -199,7 +199,9 @@ def timer_due(draft: Draft, event: TimerDue) -> Applied:
     if row is None or row.wake_at is None or row.wake_at > draft.now:
         return Applied("ignored", event.instance_id)
     ripple = Ripple(draft)
-    if row.cursor is not None and row.closed:
+    if row.scope is None and past_deadline(draft, row):
+        expire(ripple, row)
+    elif row.cursor is not None and row.closed:
         ripple.sweep(row)
     elif row.cursor is not None:
         unpark(ripple, row)

@@ -287,6 +287,10 @@ class Definition(_Model):
     defaults: Defaults = Field(
         default_factory=Defaults, description="For `run` nodes that say nothing themselves."
     )
+    deadline: Timeout = Field(
+        default=None,
+        description="Limit of the whole run, from its start; passed, the run fails. Absent = no limit.",
+    )
     nodes: dict[str, AnyNode] = Field(description="The nodes by name.")
     output: Any = Field(
         default=None, description="The workflow's output; absent = the outputs of its last nodes by name."

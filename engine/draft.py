@@ -241,11 +241,20 @@ class Draft:
         self.changes.blobs.append(BlobRow(self.instance.id, payload.ref, payload.text or ""))
         return None, payload.ref
 
+    def _arm_deadline(self) -> None:
+        """The root's timer is the run's deadline, whenever no sweep of the root needs it sooner."""
+        root, limit = self._rows.get(""), self.plan.deadline
+        if root is None or limit is None or root.started_at is None or root.cursor is not None:
+            return
+        if root.state is TaskState.WAITING:
+            root.wake_at = None if root.closed in {"cancelled", "expired"} else root.started_at + limit
+
     # --- result
 
     def finished(self) -> Changes:
         """Everything that is to be written, each row once."""
         changes = self.changes
+        self._arm_deadline()
         if self._instance_is_new:
             changes.new_instances.append(self.instance)
         elif self._instance != self._snapshot.instance:

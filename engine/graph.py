@@ -80,6 +80,7 @@ def assemble_plan(symbols: Symbols, definition: Definition, *, definition_id: st
         executors=frozenset(node.executor for node in runs if node.executor),
         queues=frozenset(node.queue for node in runs),
         vars=VarOwners(symbols),
+        deadline=None if definition.deadline is None else parse_duration(definition.deadline),
     )
 
 

@@ -26,10 +26,10 @@ from .events import (
 )
 from .plan import PlanNode, ScopePlan
 from .ripple import Ripple
-from .rows import new_task
+from .rows import error_text, new_task
 from .states import InstanceEvent, TaskEvent
 
-__all__ = ["answered", "cancel", "pause", "resume", "rollback", "start", "unpark"]
+__all__ = ["answered", "cancel", "expire", "past_deadline", "pause", "resume", "rollback", "start", "unpark"]
 
 
 def answered(draft: Draft, status: str = "accepted") -> Applied:
@@ -106,6 +106,24 @@ def _end_root_sweep(draft: Draft) -> TaskRow:
     return root
 
 
+def past_deadline(draft: Draft, root: TaskRow) -> bool:
+    """Has the run taken longer than its definition allows, and is it not being stopped already?"""
+    limit = draft.plan.deadline
+    if limit is None or root.started_at is None or root.closed in {"cancelled", "expired"}:
+        return False
+    return root.state is TaskState.WAITING and draft.now >= root.started_at + limit
+
+
+def expire(ripple: Ripple, root: TaskRow) -> None:
+    """The run's deadline has passed: stop everything, running tasks too; then it fails."""
+    root = _end_root_sweep(ripple.draft)
+    root.closed = "expired"
+    root.error = root.error or error_text(
+        "deadline", "the run did not end within its deadline", node="", path="", attempt=0
+    )
+    ripple.sweep(root)
+
+
 def pause(draft: Draft, event: PauseInstance) -> Applied:
     """Nothing is rewritten: claims park what they meet, and what becomes ready is parked at once."""
     instance = _require(draft, event.instance_id)
@@ -169,6 +187,7 @@ def rollback(draft: Draft, event: RollbackInstance) -> Applied:
     instance.reason = event.reason
     root = draft.edit("", counters=True)
     draft.move(root, TaskEvent.REOPEN, event.reason)
+    root.started_at = draft.now  # the deadline counts from here
     root.open, root.closed, root.output, root.output_ref, root.error = 0, None, None, None, None
     draft.move(root, TaskEvent.ENTER, event.reason)
     ripple = Ripple(draft)

@@ -166,3 +166,5 @@ class Plan:
     queues: frozenset[str]
     #: Variable name and reading/writing scope resolution: (scope address, name) → address of the owning scope.
     vars: Mapping[tuple[str, str], str]
+    #: How long a run may take from its start, in microseconds; None = no limit.
+    deadline: int | None = None

@@ -263,6 +263,8 @@ class Ripple:
             return  # its output is being evaluated
         elif scope.closed == "failed":
             self.ended(self.draft.move(scope, TaskEvent.FAIL, "a task failed"))
+        elif scope.closed == "expired":
+            self.ended(self.draft.move(scope, TaskEvent.FAIL, "deadline"))
         elif scope.closed == "cancelled":
             self.ended(self.draft.move(scope, TaskEvent.CANCEL, "cancelled"))
         elif map_of(self.plan, scope) is None:
@@ -295,7 +297,7 @@ class Ripple:
         """Stop what is unfinished below a closed scope, SWEEP_LIMIT rows a transaction; the row is the cursor."""
         draft = self.draft
         scope = draft.edit(scope.path, counters=True)
-        hard = scope.closed == "cancelled" or map_of(self.plan, scope) is not None
+        hard = scope.closed in {"cancelled", "expired"} or map_of(self.plan, scope) is not None
         going_on = scope.cursor is not None
         rows, last = draft.descendants(scope.path, scope.cursor or scope.path)
         scope.cursor = last
@@ -317,7 +319,9 @@ class Ripple:
     def _stop(self, row: TaskRow, *, hard: bool) -> None:
         if row.state is TaskState.RUNNING:
             if (hard or row.executor is None) and row.closed is None:
-                whole = self._is_scope(row) or self.draft.is_new(row.path)  # a new leaf is inserted without `closed`
+                whole = self._is_scope(row) or self.draft.is_new(
+                    row.path
+                )  # a new leaf is inserted without `closed`
                 self.draft.edit(row.path, counters=whole).closed = "cancelled"
                 self.draft.stopped.append((row.path, row.attempt))
         elif row.open > 0 and row.state is TaskState.WAITING:

@@ -9,6 +9,7 @@ from ..repositories.records import TaskRow, TaskState
 from .plan import Plan, PlanNode, address_of
 
 __all__ = [
+    "CONTROL_QUEUE",
     "ITEMS",
     "ITEMS_PER_PAGE",
     "LEAVES",
@@ -22,6 +23,8 @@ __all__ = [
 #: Markers in `output_ref`: the value is read from the rows of the map's items, or of the scope's last nodes.
 ITEMS: Final = "@items"
 LEAVES: Final = "@leaves"
+#: Queue of tasks that use no executor: every engine serves it, whatever queues it was told to.
+CONTROL_QUEUE: Final = ""
 #: Items per page in `blobs`. Persisted layout: changing it would make stored pages unreadable.
 ITEMS_PER_PAGE: Final = 200
 
@@ -82,7 +85,7 @@ def new_task(
         failures=0,
         crashes=0,
         engine=None,
-        queue=node.queue if node else "default",
+        queue=node.queue if node is not None and node.executor is not None else CONTROL_QUEUE,
         priority=node.priority if node else 0,
         ready_at=None,
         wake_at=None,

@@ -27,6 +27,7 @@ from .loops import Loop
 from .membership import Membership
 from .outcomes import Released
 from .plans import PlanCache
+from .rows import CONTROL_QUEUE
 from .state_manager import StateManager
 from .telemetry import MetricsCollector
 from .transaction import BatchReport, ClaimedTask, Pending, Wishes
@@ -58,7 +59,7 @@ class TaskScheduler:
         *,
         poke: Callable[[], None],
         submit: Callable[[Pending], None],
-        lost: Callable[[], None],
+        lost: Callable[[Membership], None],
         load_plan: Callable[[str, list[Pending]], None],
         ended: Callable[[list[str]], None],
         announcer: Announcer,
@@ -91,7 +92,7 @@ class TaskScheduler:
         self._look_due = True
         self._waiting: int | None = None
         self._next_wake: int | None = None
-        self._queues: tuple[str, ...] = config.queues or ("default",)
+        self._queues: tuple[str, ...] = (CONTROL_QUEUE, *(config.queues or ("default",)))
         self._served = frozenset(config.queues) if config.queues is not None else None
         self.accepting = config.executes
         #: True while other processes may be interested in what this one does.
@@ -148,7 +149,7 @@ class TaskScheduler:
         if stopped and self.dispatcher is not None:
             self.dispatcher.stop_tasks(stopped)  # another process cancelled them: nobody else tells us
         if self._config.queues is None:
-            self._queues = tuple(sorted({"default", *found, *self._plans.queues()}))
+            self._queues = tuple(sorted({CONTROL_QUEUE, "default", *found, *self._plans.queues()}))
         if found:
             self._look = True
         self._next_wake = wake
@@ -266,9 +267,9 @@ class TaskScheduler:
             self._look = True
             self._poke()
 
-    def fenced(self) -> None:
-        """The database says this engine is dead."""
-        self._lost()
+    def fenced(self, member: Membership) -> None:
+        """The database says this membership is dead."""
+        self._lost(member)
         self._forget_now()
 
     def forget_held(self) -> None:

@@ -63,7 +63,7 @@ LATER_NODE: Final = dict.fromkeys(
     (*LATER_VERBS, "else", "on_error", "undo", "deadline", "heartbeat", "limits", "key", "collect", "detach")
 )
 LATER_DEFINITION: Final = dict.fromkeys(
-    ("start", "schedule", "deadline", "on_error", "finally", "on_failure", "labels", "limits", "undo")
+    ("start", "schedule", "on_error", "finally", "on_failure", "labels", "limits", "undo")
 )
 LATER_WAIT: Final = dict.fromkeys(("until", "signal", "match", "condition", "every", "timeout", "on_timeout"))
 LATER_NEED: Final = dict.fromkeys(("any", "all", "none"))

@@ -19,7 +19,7 @@ from ..repositories.records import InstanceRow, TaskRow, TaskState
 from .decide import Decision, Need, decide, first_keys
 from .draft import SWEEP_LIMIT, Snapshot, Terms
 from .errors import EngineError, NotFound
-from .events import Applied, Claim, Event, StartInstance, TaskEnded, TimerDue
+from .events import Applied, Claim, Event, PauseInstance, StartInstance, TaskEnded, TimerDue
 from .outcomes import Failed, Succeeded
 from .plan import Plan, address_of, given
 from .plans import PlanCache
@@ -232,7 +232,9 @@ class Transaction:
         seen = [*opening.ready, *opening.ready_elsewhere]
         full = wishes.claim is not None and len(seen) >= wishes.claim.limit
         if full and any(row.crashes < _SUSPECT for row in seen):
-            _leave_waiting(report, min(seen, key=lambda row: row.priority))  # there may be more than was looked at
+            _leave_waiting(
+                report, min(seen, key=lambda row: row.priority)
+            )  # there may be more than was looked at
         report.ready_elsewhere = tuple({row.instance_id for row in opening.ready_elsewhere})
 
     def _fill(self, works: dict[str, _Work], opening: Opening, report: BatchReport) -> None:
@@ -349,10 +351,25 @@ def _decide_safely(work: _Work, terms: Terms) -> Decision | Need:
                 f"instance {work.instance_id} is set aside: {type(exc).__name__}: {exc}",
                 hint="This is a defect of the engine; please report it with `strataflow history`.",
             )
-            return Decision(Changes(), [error for _ in work.events], instance=work.snapshot.instance)
+            return _set_aside(work, terms, error)
         work.internal = True
         work.events = [_as_internal(event, exc) for event in work.events]
         return _decide_safely(work, terms)
+
+
+def _set_aside(work: _Work, terms: Terms, error: EngineError) -> Decision | Need:
+    """Pause an instance that cannot be decided, so that a person can look; senders get the error."""
+    pause = PauseInstance(work.instance_id, error.message)
+    try:
+        found = decide(given(work.plan, "instance"), work.snapshot, [pause], terms)
+    except Exception:
+        log.exception(
+            "setting aside failed", extra={"action": "set_aside_failed", "instance_id": work.instance_id}
+        )
+        found = Decision(Changes(), [], instance=work.snapshot.instance)
+    if isinstance(found, Decision):
+        found.results = [error for _ in work.events]
+    return found
 
 
 def _as_internal(event: Event, exc: Exception) -> Event:

@@ -54,8 +54,8 @@ class Listener(Protocol):
         """Called on the writer's thread after the commit, before senders are answered."""
         ...
 
-    def fenced(self) -> None:
-        """The database says this engine is dead: everything it held is lost. Returns with a new membership."""
+    def fenced(self, member: Membership) -> None:
+        """The database says this membership is dead: all it held is lost. Returns with a new one."""
         ...
 
     def unplanned(self, definition_id: str, pendings: list[Pending]) -> None:
@@ -107,6 +107,7 @@ class _Runner:
         self._prepared = True
         self._connected = False
         self._elsewhere: tuple[str, ...] = ()
+        self._writing_as = membership()
         self.stopping = threading.Event()
 
     def run(self, pendings: list[Pending], wishes: Wishes) -> BatchReport | None:
@@ -117,7 +118,7 @@ class _Runner:
             try:
                 return self._commit(pendings, wishes)
             except Fenced:
-                self._fenced(pendings)
+                self._fenced(pendings, self._writing_as)
                 return None
             except BadRow as exc:
                 return self._split(pendings, wishes, exc)
@@ -136,7 +137,7 @@ class _Runner:
 
     def _commit(self, pendings: list[Pending], wishes: Wishes) -> BatchReport:
         db = self._db or self._connect()
-        member = self._membership()
+        member = self._writing_as = self._membership()
         standing = Standing(
             engine_id=member.id,
             batch=member.next_batch(),
@@ -195,10 +196,10 @@ class _Runner:
         for pending, answer in answers:
             _answer(pending, answer)
 
-    def _fenced(self, pendings: list[Pending]) -> None:
+    def _fenced(self, pendings: list[Pending], member: Membership) -> None:
         """This engine is dead in the database: what it held is not its own any more; other events are not its fault."""
-        old = self._membership().id
-        self._listener.fenced()
+        old = member.id
+        self._listener.fenced(member)
         for pending in pendings:
             if getattr(pending.event, "engine", None) == old:
                 _answer(pending, Applied("stale", pending.event.instance_id))
@@ -237,7 +238,9 @@ class _Runner:
         """Reconnect and compare the receipt; False when the batch did not arrive (or it cannot be known yet)."""
         try:
             db = self._connect()
+            db.begin()  # for the search path
             found = db.rows(db.run("receipt", {"me": self._membership().id}))
+            db.rollback()
         except RepositoryError:
             self._disconnect()
             return False

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from strataflow import DefinitionError, Lease
+from strataflow import Lease
 from strataflow.repositories.records import InstanceState
 from tests.integration.kit import Doc, Flow, until
 
@@ -169,9 +169,34 @@ def test_a_crash_costs_no_retry(flow: Flow) -> None:
 
 
 @pytest.mark.row("X-21", "A-20")
-@pytest.mark.xfail(
-    raises=DefinitionError, reason="the deadline of a whole run is not in this version's language"
-)
 def test_a_whole_run_ends_at_its_deadline(flow: Flow) -> None:
-    status = flow.run({"a": {"run": "t.gate", "with": {"gate": "never"}}}, deadline="300ms")
+    """Running tasks are told to stop, waiting ones are cancelled, and the run fails with the deadline."""
+    nodes = {
+        "a": {"run": "t.gate", "with": {"gate": "never"}},
+        "b": {"wait": {"for": "1h"}},
+        "c": {"run": "core.noop", "needs": ["a"]},
+    }
+    status = flow.run(nodes, deadline="300ms")
     assert (status.state, status.error["code"]) == (InstanceState.FAILED, "deadline")
+    states = flow.states(status.id)
+    assert (states["a"], states["b"], "c" in states) == ("cancelled", "cancelled", False)
+
+
+@pytest.mark.row("X-21")
+def test_a_deadline_that_passed_while_no_engine_ran_is_enforced(flow: Flow) -> None:
+    instance = flow.start({"a": {"wait": {"for": "1h"}}}, deadline="100ms")
+    flow.shut()
+    begun = time.monotonic()
+    until(lambda: time.monotonic() - begun > 0.2)
+    status = flow.wait(instance)
+    assert (status.state, status.error["code"]) == (InstanceState.FAILED, "deadline")
+
+
+def test_control_nodes_are_served_whatever_queues_an_engine_was_told(flow: Flow) -> None:
+    """A map started by a client is expanded by an engine that serves another queue than the default one."""
+    flow.open(executes=False)
+    item = {"run": "core.noop", "queue": "mine", "with": "{{ item }}"}
+    instance = flow.start({"m": {"map": "{{ [1, 2] }}", "do": item}})
+    flow.shut()
+    flow.open(queues=("mine",))
+    assert flow.wait(instance).output == {"m": [1, 2]}

@@ -55,7 +55,7 @@ class Quiet:
     def committed(self, report: BatchReport) -> None:
         """Nothing is executed here."""
 
-    def fenced(self) -> None:
+    def fenced(self, member: Membership) -> None:
         raise AssertionError("nobody declared this engine dead")
 
     def unplanned(self, definition_id: str, pendings: list[Pending]) -> None:

@@ -228,9 +228,7 @@ def test_repeated_keys_are_found_wherever_they_stand() -> None:
 # --- which fields stand where
 
 
-@pytest.mark.parametrize(
-    "field", ["start", "schedule", "deadline", "on_error", "finally", "on_failure", "labels"]
-)
+@pytest.mark.parametrize("field", ["start", "schedule", "on_error", "finally", "on_failure", "labels"])
 def test_definition_fields_of_later_versions_are_refused_by_name(field: str) -> None:
     (problem,) = problems_of({**document(), field: {}})
     assert (problem.pointer, problem.code) == (f"/{field}", "not_supported")
