@@ -87,6 +87,9 @@ def read_definition(source: str | bytes | Mapping[str, Any]) -> Reading:
             problems += (problem for problem in found if problem.pointer not in muted)
             muted |= {problem.pointer for problem in found}
             prune(shape.document, error)
+    if definition is not None and "/name" in muted:
+        # The stand-in was for the models only: no message may call the definition by it.
+        definition = definition.model_copy(update={"name": ""})
     return Reading(definition, in_document_order(problems, raw), frozenset(muted), raw)
 
 

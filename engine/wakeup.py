@@ -22,6 +22,8 @@ ENDED: Final = "ended"
 STOP: Final = "stop"
 _COALESCE_S: Final = 0.010
 _WATCH_S: Final = 0.005
+#: How long one LISTEN waits, and so what `stop` waits for at most.
+_LISTEN_S: Final = 0.1
 
 
 class Announcer:
@@ -75,7 +77,7 @@ class Ears:
 
     def _listen(self) -> float | None:
         if self._subscription is not None:
-            for hint in self._subscription.wait(timeout_s=1.0):
+            for hint in self._subscription.wait(timeout_s=_LISTEN_S):
                 self._heard(hint)
         return 0.0
 

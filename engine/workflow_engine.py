@@ -195,7 +195,13 @@ class WorkflowEngine:
         if isinstance(definition, Registered):
             return definition
         if isinstance(definition, str) and not definition.lstrip().startswith("{"):
-            return self.parts.catalog.find(definition)
+            try:
+                return self.parts.catalog.find(definition)
+            except NotFound as exc:
+                if _looks_like_a_path(definition):
+                    hint = f"Text is the name of a stored definition; for a file pass Path({definition!r})."
+                    raise NotFound(exc.message, hint=hint) from None
+                raise
         return self.parts.catalog.register(definition)
 
     async def get_workflow_status(self, instance_id: str) -> WorkflowStatus:
@@ -280,3 +286,7 @@ class WorkflowEngine:
             time.sleep(pause)
             pause = min(0.25, pause * 1.3)
         return False
+
+
+def _looks_like_a_path(text: str) -> bool:
+    return text.endswith((".json", ".yaml", ".yml")) or "/" in text or "\\" in text

@@ -87,8 +87,11 @@ class ExecutorEntry:
             return prepared
         try:
             verdict = self.validate_config(prepared)
-        except Exception as exc:
+        except ValueError as exc:  # the way to refuse by raising
             raise ConfigRefused(self.name, [("", str(exc) or type(exc).__name__)]) from exc
+        except Exception as exc:
+            told = f"validate_config itself failed: {type(exc).__name__}" + (f": {exc}" if str(exc) else "")
+            raise ConfigRefused(self.name, [("", told)]) from exc
         if problems := _problems_of(verdict):
             raise ConfigRefused(self.name, [("", problem) for problem in problems])
         return prepared
@@ -170,7 +173,8 @@ def _instance(name: str, kind: type[object]) -> object:
 
 
 def _is_async(call: object) -> bool:
-    return inspect.iscoroutinefunction(call) or inspect.iscoroutinefunction(getattr(call, "__call__", None))  # noqa: B004
+    method = getattr(call, "__call__", None)  # noqa: B004 - the method itself is looked at, not whether there is one
+    return inspect.iscoroutinefunction(call) or inspect.iscoroutinefunction(method)
 
 
 def _check_call(name: str, call: Call) -> None:

@@ -66,8 +66,12 @@ class DatabaseUrl:
         # Not urlunsplit: it drops the empty host of `postgresql:///db?host=/run`, and libpq wants %20, not +.
         asked = "?" + urlencode(query, quote_via=quote) if query else ""
         dsn = f"postgresql://{parts.netloc}{parts.path}{asked}"
-        host = parts.netloc.rpartition("@")[2] or query.get("host", "local socket")
-        label = f"postgresql://{host}{parts.path}" + (f"?schema={schema}" if schema else "")
+        login, _, host = parts.netloc.rpartition("@")
+        # With the user, since commands are pasted with it, and never with the password.
+        user = login.partition(":")[0] or quote(query.get("user", ""), safe="")
+        place = f"{user}@" if user else ""
+        place += host or query.get("host", "local socket")
+        label = f"postgresql://{place}{parts.path}" + (f"?schema={schema}" if schema else "")
         return cls(text=text, dialect="postgresql", dsn=dsn, schema=schema, label=label)
 
     @property

@@ -15,7 +15,7 @@ from ..engine.bindings import bind, chain_of
 from ..engine.errors import ExpressionError
 from ..engine.outputs import OutputReader
 from ..engine.plan import Plan, PlanNode, address_of
-from ..engine.values import Values, Wanted
+from ..engine.values import Missing, Values, Wanted
 from ..repositories import views
 from ..repositories.database import Database
 from ..repositories.readmodels import InstanceView
@@ -52,8 +52,9 @@ class InputsView:
         for row, node, want in wanted:
             try:
                 found[row.path] = self._render(row, node, want)
-            except ExpressionError:
-                # The attempt failed on the same expression: it got nothing, and its error says why.
+            except (ExpressionError, Missing):
+                # The attempt failed on the same expression, or on a value that is too large for one: it got nothing,
+                # and its error says why.
                 continue
         return found
 
@@ -86,7 +87,7 @@ class InputsView:
         template = _template(node)
         if template is None or template.constant:
             return template.source if template is not None else None
-        roots = self._values.roots(replace(want, bindings=replace(want.bindings, vars=())), loaded=True)
+        roots = self._roots(replace(want, bindings=replace(want.bindings, vars=())))
         if want.bindings.vars:
             roots["vars"] = self._vars(row, want)
         roots["task"] = {
@@ -95,6 +96,14 @@ class InputsView:
             "idempotency_key": f"{row.instance_id}/{row.path}",
         }
         return template.render(roots)
+
+    def _roots(self, want: Wanted) -> dict[str, Any]:
+        try:
+            return self._values.roots(want, loaded=True)
+        except Missing:
+            # A page of tasks may need more than the cache keeps: what was read first has made room for the rest.
+            self._load_one(want)
+            return self._values.roots(want, loaded=True)
 
     # --- variables as they were
 

@@ -1,11 +1,13 @@
 """A running instance at a glance: its top-level nodes, counters of maps, progress that tasks report.
 
 Made to be asked several times a second: it reads the top-level rows by primary key, and none of them again once it has
-ended. A fan-out of any width costs one row.
+ended. A fan-out of any width costs one row; of a definition with many nodes a few are read, and all are counted.
 """
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -16,11 +18,23 @@ from ..engine.translate import engine_errors
 from ..repositories import views
 from ..repositories.database import Database
 from ..repositories.records import TERMINAL_TASK_STATES, InstanceState, TaskRow, TaskState
+from ..repositories.scopeviews import scope_counts
 
 __all__ = ["LiveView", "NodeProgress", "Snapshot"]
 
 #: Rows of reported progress that one look takes in.
 _REPORTS: Final = 200
+#: Up to so many nodes are shown all; of more these few in each of these states, beside the count of every state.
+_SMALL: Final = 200
+_FEW: Final = 20
+_TELLING: Final = (
+    TaskState.FAILED,
+    TaskState.RUNNING,
+    TaskState.RETRYING,
+    TaskState.WAITING,
+    TaskState.QUEUED,
+    TaskState.COMPLETED,
+)
 
 
 @dataclass(slots=True, frozen=True)
@@ -60,8 +74,10 @@ class Snapshot:
     now: int
     created_at: int
     ended_at: int | None
-    #: In an order that follows the dependencies.
+    #: In an order that follows the dependencies; of a large definition only some.
     nodes: tuple[NodeProgress, ...]
+    #: How many nodes there are in each state; None = not reached yet.
+    counts: Mapping[TaskState | None, int]
 
 
 class LiveView:
@@ -85,27 +101,55 @@ class LiveView:
             # The instance before its nodes: when it has ended, so have they.
             view = views.find_instance(connection, self._id)
             now = views.now(connection)
-            open_names = [name for name in self._nodes if name not in self._ended]
-            rows = views.task_values(connection, self._id, open_names)
+            large = len(self._nodes) > _SMALL
+            rows = self._some(connection) if large else self._all(connection)
             reports = self._reports(connection, rows)
-        self._ended |= {path: row for path, row in rows.items() if row.state in TERMINAL_TASK_STATES}
-        found = rows | self._ended
+            counts = (
+                scope_counts(connection, self._id, "") if large else Counter(r.state for r in rows.values())
+            )
         nodes = tuple(
-            _progress(name, node, found.get(name), reports.get(name)) for name, node in self._nodes.items()
+            _progress(name, node, rows.get(name), reports.get(name))
+            for name, node in self._nodes.items()
+            if not large or name in rows
         )
         return Snapshot(
-            view.id, view.name, view.version, view.state, now, view.created_at, view.ended_at, nodes
+            view.id,
+            view.name,
+            view.version,
+            view.state,
+            now,
+            view.created_at,
+            view.ended_at,
+            nodes,
+            {**counts, None: len(self._nodes) - sum(counts.values())},
         )
 
+    def _all(self, connection: Any) -> dict[str, TaskRow]:
+        """Every node; those that have ended are not read again."""
+        rows = views.task_values(
+            connection, self._id, [name for name in self._nodes if name not in self._ended]
+        )
+        self._ended |= {path: row for path, row in rows.items() if row.state in TERMINAL_TASK_STATES}
+        return rows | self._ended
+
+    def _some(self, connection: Any) -> dict[str, TaskRow]:
+        """Of many nodes a few in each state that one wants to see."""
+        pages = (views.tasks(connection, self._id, state=state, scope="", limit=_FEW) for state in _TELLING)
+        return {row.path: row for page in pages for row in page}
+
     def _reports(self, connection: Any, rows: dict[str, TaskRow]) -> dict[str, tuple[float, str | None]]:
-        running = {path for path, row in rows.items() if row.executor and row.state is TaskState.RUNNING}
+        running = {path: row.attempt for path, row in rows.items() if _is_executed(row)}
         if not running:
             return {}
         return {
             report.path: (report.fraction, report.message)
             for report in views.progress(connection, self._id, limit=_REPORTS)
-            if report.path in running and report.attempt == rows[report.path].attempt
+            if running.get(report.path) == report.attempt
         }
+
+
+def _is_executed(row: TaskRow) -> bool:
+    return row.state is TaskState.RUNNING and row.executor is not None
 
 
 def _progress(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import TYPE_CHECKING, Final
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
 
+from ...services.checks import many
 from .output import clean, console, short, state_text, took
 from .stopping import Stop
 
@@ -102,9 +104,8 @@ def draw(snapshot: Snapshot, *, max_nodes: int | None = None) -> RenderableType:
     chosen = _chosen(snapshot.nodes, max_nodes)
     for node in chosen:
         _add_row(table, node, snapshot.now)
-    return Group(
-        heading, table, *([_rest(snapshot.nodes, chosen)] if len(chosen) < len(snapshot.nodes) else [])
-    )
+    hidden = sum(snapshot.counts.values()) - len(chosen)
+    return Group(heading, table, *([_rest(snapshot.counts, chosen)] if hidden else []))
 
 
 def _chosen(nodes: tuple[NodeProgress, ...], limit: int | None) -> list[NodeProgress]:
@@ -122,15 +123,17 @@ def _chosen(nodes: tuple[NodeProgress, ...], limit: int | None) -> list[NodeProg
     return [nodes[position] for position in sorted(best)]
 
 
-def _rest(nodes: tuple[NodeProgress, ...], chosen: list[NodeProgress]) -> RenderableType:
+def _rest(counts: Mapping[Any, int], chosen: list[NodeProgress]) -> RenderableType:
     from collections import Counter
 
     from rich.text import Text
 
-    shown = {node.name for node in chosen}
-    states = Counter(str(node.state or "pending") for node in nodes if node.name not in shown)
-    counts = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
-    return Text(f"… and {len(nodes) - len(chosen)} more nodes: {counts}", style="dim")
+    left = Counter[str]()
+    for state, count in counts.items():
+        left[str(state or "pending")] += count
+    left.subtract(str(node.state or "pending") for node in chosen)
+    told = ", ".join(f"{count:,} {state}" for state, count in sorted(left.items()) if count > 0)
+    return Text(f"… and {many(sum(left.values()), 'more node')}: {told}", style="dim")
 
 
 def _add_row(table: Table, node: NodeProgress, now: int) -> None:

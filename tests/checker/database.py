@@ -125,7 +125,7 @@ def _read(connection: Connection) -> Recorded:
     ]
     by_id = {run.id: run for run in runs}
     length = (
-        "jsonb_array_length(body::jsonb)"
+        "json_array_length(body::json)"  # not jsonb: that refuses \u0000, which items may hold
         if connection.dialect.name == "postgresql"
         else "json_array_length(body)"
     )

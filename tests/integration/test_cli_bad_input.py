@@ -92,7 +92,6 @@ REFUSED = {
 }
 
 
-@pytest.mark.row("X-02", "A-22")
 @pytest.mark.parametrize("case", REFUSED)
 def test_a_definition_is_refused_with_its_place(local: Cli, case: str) -> None:
     content, parts = REFUSED[case]

@@ -285,7 +285,8 @@ class Checked:
         ("too much", ["too much"]),
         (["too much", "too late"], ["too much", "too late"]),
         (ValueError("too odd"), ["too odd"]),
-        (KeyError(), ["KeyError"]),
+        (KeyError(), ["validate_config itself failed: KeyError"]),
+        (AttributeError("no 'get'"), ["validate_config itself failed: AttributeError: no 'get'"]),
         (3, ["validate_config must return None, a bool or texts, not int"]),
     ],
 )

@@ -313,7 +313,7 @@ def test_a_redirect_to_another_host_takes_no_credentials_along(server: Server, o
 
 
 def test_a_redirect_away_from_http_is_refused(server: Server) -> None:
-    server.answers["/a"] = moved("file:///etc/passwd")
+    server.answers["/a"] = moved(Path("/etc/passwd").as_uri())
     error = error_of({"url": f"{server.url}/a"})
     assert (error.code, error.retryable) == ("http.UnsupportedProtocol", False)
 
