@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -37,6 +38,7 @@ from .writer import GroupCommitWriter
 
 __all__ = ["Parts", "tune_collector"]
 
+log: Final = logging.getLogger("strataflow.assembly")
 #: What Python sets by itself, 3.11 to 3.14.
 _DEFAULT_THRESHOLDS: Final = {(700, 10, 10), (2000, 10, 10), (2000, 10, 0)}
 
@@ -128,21 +130,37 @@ class Parts:
 
     def stop(self, grace_s: float) -> None:
         """Claiming first, then running work, then the writer, then the lease, the database last."""
-        self.scheduler.stop_claiming()
-        self.recovery_loop.stop()
-        self.ears.stop()
-        self.scheduler.stop()
+        steps: tuple[Callable[[], object], ...] = (
+            self.scheduler.stop_claiming,
+            self.recovery_loop.stop,
+            self.ears.stop,
+            self.scheduler.stop,
+            lambda: self._end_work(grace_s),
+            lambda: self.writer.stop(timeout_s=10.0),
+            self.announcer.stop,
+            self.heartbeat.stop,
+            self.waiters.stop,
+            self.dispatcher.close,
+            self.loop_thread.stop,
+            self.pool.close,
+            self.database.close,
+        )
+        first: Exception | None = None
+        for (
+            step
+        ) in steps:  # each is tried: a sign-off that fails must not leave threads and connections behind
+            try:
+                step()
+            except Exception as exc:
+                log.exception("a step of stopping failed", extra={"action": "stop_failed"})
+                first = first or exc
+        if first is not None:
+            raise first
+
+    def _end_work(self, grace_s: float) -> None:
         if not self._quiet_within(grace_s):
             self.loop_thread.call(self.dispatcher.release_all)
             self._quiet_within(5.0)
-        self.writer.stop(timeout_s=10.0)
-        self.announcer.stop()
-        self.heartbeat.stop()
-        self.waiters.stop()
-        self.dispatcher.close()
-        self.loop_thread.stop()
-        self.pool.close()
-        self.database.close()
 
     def _quiet_within(self, seconds: float) -> bool:
         deadline = time.monotonic() + seconds
@@ -165,8 +183,8 @@ class Parts:
             return read_checkpoint(connection, instance_id, path)
 
     def _heard(self, hint: str) -> None:
-        self.scheduler.heard(hint)
-        self.waiters.poke()
+        if self.scheduler.heard(hint):
+            self.waiters.poke()
 
     def _others_alive(self, alive: bool) -> None:  # noqa: FBT001 - a callback
         self.scheduler.others_alive = alive
@@ -225,7 +243,7 @@ def _release() -> str:
 def tune_collector() -> None:
     """Make garbage collections fewer and later; a threshold that somebody has set is left alone.
 
-    The hot path makes many short-lived rows and hardly any cycles: looking for them took a third of its time.
+    The hot path makes many short-lived rows and hardly any cycles: looking for them took up to a third of its time.
     """
     if gc.get_threshold() in _DEFAULT_THRESHOLDS:
         gc.freeze()

@@ -45,6 +45,7 @@ class AttemptPort:
         self._count = 0
         self._last_flush = time.monotonic()
         self._last_progress = 0.0
+        self._unsent: tuple[float, str | None] | None = None
 
     def log(self, level: str, message: str) -> None:
         """Keep a line; written with the next note, at the latest with the outcome."""
@@ -70,14 +71,22 @@ class AttemptPort:
         return lines
 
     def progress(self, fraction: float, message: str | None) -> None:
-        """Publish progress, at most every tenth of a second; the last step always goes out."""
+        """Publish progress, at most every tenth of a second; the newest always goes out, at the latest at the end."""
         now = time.monotonic()
         with self._lock:
+            self._unsent = (fraction, _clean(message) if message is not None else None)
             if fraction < 1.0 and now - self._last_progress < _PROGRESS_S:
                 return
             self._last_progress = now
-        text = _clean(message) if message is not None else None
-        self._submit(Pending(Note(*self._key, logs=self.take_logs(), fraction=fraction, message=text)))
+        self.flush_progress()
+
+    def flush_progress(self) -> None:
+        """Send the newest progress that was held back; called before the attempt's outcome."""
+        with self._lock:
+            unsent, self._unsent = self._unsent, None
+        if unsent is not None:
+            note = Note(*self._key, logs=self.take_logs(), fraction=unsent[0], message=unsent[1])
+            self._submit(Pending(note))
 
     def save_checkpoint(self, value: Json) -> None:
         """Blocks until the commit. Raises StaleLease when this attempt no longer holds its task."""

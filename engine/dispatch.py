@@ -255,6 +255,8 @@ class Dispatcher:
         if self._running.pop(_key(task), None) is None:
             return
         row = task.row
+        if running.port is not None:
+            running.port.flush_progress()
         logs = running.port.take_logs() if running.port is not None else ()
         self._submit(
             Pending(TaskEnded(row.instance_id, row.path, row.attempt, row.engine or "", outcome, logs))

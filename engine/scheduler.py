@@ -84,6 +84,8 @@ class TaskScheduler:
         self.membership_of: Callable[[], Membership] | None = None
         #: Attempts of executors this engine holds; each uses a slot.
         self._held: dict[Key, TaskRow] = {}
+        #: Batches of this process, and how many of them had been committed when a hint was last heard.
+        self._batches = self._batches_heard = 0
         #: Everything this engine holds, control nodes included.
         self._mine: set[Key] = set()
         self._compare = False
@@ -133,10 +135,15 @@ class TaskScheduler:
         self._look = self._look_due = True
         self._poke()
 
-    def heard(self, hint: str) -> None:
-        """A hint from another process."""
+    def heard(self, hint: str) -> bool:
+        """A hint from another process; False when it was only this process's own commit that was noticed."""
+        if self._database.url.dialect == "sqlite":
+            own, self._batches_heard = self._batches != self._batches_heard, self._batches
+            if own:
+                return False
         if hint == READY:
             self._loop.wake()
+        return True
 
     def _come_round(self) -> float | None:
         """Cheap reads first: an idle engine must not write."""
@@ -205,6 +212,7 @@ class TaskScheduler:
 
     def committed(self, report: BatchReport) -> None:
         """Account for what a batch did, and hand over what it claimed."""
+        self._batches += 1
         self._account(report)
         ended = self._remember(report)
         if report.claimed:

@@ -10,6 +10,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, Final
 
 from ..repositories.database import Database
@@ -25,6 +26,8 @@ __all__ = ["PAGES_PER_INSTANCE", "Missing", "Values", "Wanted"]
 
 #: Rows and pages kept over all instances; the oldest instances go first.
 _MAX_ENTRIES: Final = 20_000
+#: Rows, and values made of rows, kept of one instance; well above what one batch of tasks wants.
+_PER_INSTANCE: Final = 4_096
 
 
 @dataclass(slots=True)
@@ -68,18 +71,20 @@ class Values:
         """Remember rows that a batch of this process committed."""
         with self._lock:
             values = self._of(instance_id)
+            before = _size(values)
             for row in rows:
                 if row.state in TERMINAL_TASK_STATES and not row.path.endswith("]"):
                     values.rows[row.path] = row
-                    self._entries += 1
+            _bound(values.rows)
+            self._entries += _size(values) - before
             self._trim()
 
     def keep_inputs(self, instance_id: str, inputs: Any) -> None:
         """Remember an instance's inputs."""
         with self._lock:
             values = self._of(instance_id)
+            self._entries += not values.has_inputs
             values.inputs, values.has_inputs = inputs, True
-            self._entries += 1
             self._trim()
 
     def forget(self, instance_id: str) -> None:
@@ -184,6 +189,11 @@ class Values:
 
         Variables are always read anew: unlike rows they may be written again while the instance runs.
         """
+        with self._lock:  # before reading: what this call reads must still be there when it is asked for
+            for instance_id in {want.instance.id for want in wanted}:
+                values = self._of(instance_id)
+                for kept in (values.records, values.vars, values.totals):
+                    _bound(kept)
         with self._database.read() as connection:
             self._load_inputs(connection, wanted)
             self._load_rows(connection, wanted)
@@ -219,7 +229,7 @@ class Values:
             elif whole:
                 values.records[key[1]] = record_of(row, self._outputs.read(connection, plan, row))
             else:
-                values.rows[key[1]] = row
+                self.keep(key[0], (row,))
 
     def _load_vars(self, connection: Any, wanted: list[Wanted]) -> None:
         keys = {(w.instance.id, w.chain[o], name) for w in wanted for o, name in w.bindings.vars}
@@ -267,6 +277,12 @@ _NEVER_REACHED: Final = {
     "started_at": None,
     "ended_at": None,
 }
+
+
+def _bound(kept: dict[Any, Any]) -> None:
+    """Drop the oldest above the bound of one instance; what is wanted again is read again."""
+    for key in list(islice(kept, max(0, len(kept) - _PER_INSTANCE))):
+        kept.pop(key, None)
 
 
 def _size(values: _InstanceValues) -> int:

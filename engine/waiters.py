@@ -17,6 +17,8 @@ __all__ = ["Waiters"]
 
 _FIRST_S: Final = 0.02
 _LONGEST_S: Final = 0.5
+#: Instances that ended here lately: one may end before anybody waits for it.
+_REMEMBERED: Final = 10_000
 
 
 class Waiters:
@@ -26,17 +28,24 @@ class Waiters:
         self._database = database
         self._changed = threading.Condition()
         self._waiting: dict[str, int] = {}
-        self._ended: set[str] = set()
+        self._ended: dict[str, None] = {}
         self._pokes = 0
         self._stopped = False
 
     def ended(self, instance_ids: Iterable[str]) -> None:
         """This process ended these instances."""
         with self._changed:
-            here = [i for i in instance_ids if i in self._waiting]
-            if here:
-                self._ended.update(here)
+            for instance_id in instance_ids:
+                self._ended[instance_id] = None
+            while len(self._ended) > _REMEMBERED:
+                del self._ended[next(iter(self._ended))]
+            if self._waiting:
                 self._changed.notify_all()
+
+    def forget(self, instance_id: str) -> None:
+        """The instance has not ended after all: it was taken back."""
+        with self._changed:
+            self._ended.pop(instance_id, None)
 
     def poke(self) -> None:
         """Something changed elsewhere: look."""
@@ -63,13 +72,15 @@ class Waiters:
                 self._waiting[instance_id] -= 1
                 if not self._waiting[instance_id]:
                     del self._waiting[instance_id]
-                    self._ended.discard(instance_id)
 
     def _wait(self, instance_id: str, deadline: float | None) -> bool:
         pause, seen = _FIRST_S, self._pokes
+        first = True
         while True:
-            if instance_id in self._ended or self._has_ended(instance_id):
+            # What ends here is told; the database is asked for what ends elsewhere, and not before it had a moment.
+            if instance_id in self._ended or (not first and self._has_ended(instance_id)):
                 return True
+            first = False
             left = None if deadline is None else deadline - time.monotonic()
             if left is not None and left <= 0:
                 return False

@@ -16,8 +16,9 @@ from typing import Any, Final, Self
 
 from ..executors.builtin import default_registry
 from ..executors.registry import ExecutorRegistry
+from ..repositories import views
 from ..repositories.database import Database
-from ..repositories.gateways import InstanceRepository, TaskRepository
+from ..repositories.gateways import InstanceRepository
 from ..repositories.migrate import require_current
 from ..repositories.records import InstanceState, TaskRow
 from ..repositories.url import DatabaseUrl
@@ -211,16 +212,15 @@ class WorkflowEngine:
     def status(self, instance_id: str) -> WorkflowStatus:
         """`get_workflow_status` for synchronous callers."""
         parts = self.parts
-        with engine_errors():
-            view = InstanceRepository(parts.database).get(instance_id)
+        with engine_errors(), parts.database.read() as connection:
+            view = views.instance(connection, instance_id)
             if view is None:
                 raise NotFound(
                     f"there is no instance {instance_id}.", hint="`strataflow list` shows what there is."
                 )
             plan = parts.catalog.plan(view.definition_id)
-            root = TaskRepository(parts.database).get(instance_id, "")
-            with parts.database.read() as connection:
-                return status_of(connection, OutputReader(parts.database), view, plan, root)
+            root = views.task(connection, instance_id, "")
+            return status_of(connection, OutputReader(parts.database), view, plan, root)
 
     async def wait(self, instance_id: str, timeout: float | None = None) -> WorkflowStatus:  # noqa: ASYNC109 - the state outlives it
         """Wait until the instance has ended, in whatever process. Raises WaitTimeout after `timeout` seconds."""
@@ -228,12 +228,17 @@ class WorkflowEngine:
 
     def wait_now(self, instance_id: str, timeout: float | None = None) -> WorkflowStatus:
         """`wait` for synchronous callers."""
-        if not self.parts.waiters.wait(instance_id, timeout):
-            state = self.status(instance_id).state
-            raise WaitTimeout(
-                f"instance {instance_id} is still {state} after {timeout} s.", hint="It goes on."
-            )
-        return self.status(instance_id)
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            ended = self.parts.waiters.wait(instance_id, left)
+            status = self.status(instance_id)
+            if status.ended:
+                return status
+            if not ended:
+                message = f"instance {instance_id} is still {status.state} after {timeout} s."
+                raise WaitTimeout(message, hint="It goes on.")
+            self.parts.waiters.forget(instance_id)  # it was taken back since
 
     def run(
         self,

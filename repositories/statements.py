@@ -227,6 +227,8 @@ _PG_SETTINGS: Final = ", ".join(
         # a bitmap has no order: the peek would fetch and sort every ready row to give the first few
         "enable_bitmapscan": "off",
         "jit": "off",
+        # A plan for the arrays at hand would be made anew for every execution, and cost more than running it.
+        "plan_cache_mode": "force_generic_plan",
         "lock_timeout": "1000",
         "statement_timeout": "10000",
         "idle_in_transaction_session_timeout": "10000",

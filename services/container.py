@@ -7,9 +7,11 @@ What is slow to import is imported where it is used, so that a command line that
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -62,12 +64,24 @@ class Services:
 
 
 def make_registry(options: Options) -> ExecutorRegistry:
-    """Built-in domains, installed plugins, then the modules named. Raises RegistryError for a module that is broken."""
+    """Built-in domains, installed plugins, then the modules named.
+
+    Where local code is allowed, a module may also hold nothing but functions for `python.call`, and the modules of the
+    current folder are found without being named.
+
+    Raises:
+        RegistryError: a module is broken, or has neither executors nor leave to hold anything else.
+    """
     from ..executors.builtin import default_registry
+    from ..executors.plugins import domains_in, load_module
 
     registry = default_registry(allow_local_code=options.allow_local_code)
+    here = str(Path.cwd())
+    if options.allow_local_code and not {"", here} & set(sys.path):
+        sys.path.append(here)
     for module in options.imports:
-        registry.import_module(module)
+        if not options.allow_local_code or domains_in(load_module(module)):
+            registry.import_module(module)
     return registry
 
 

@@ -174,6 +174,21 @@ def test_run_knows_executors_of_an_imported_file(local: Cli) -> None:
     assert "own.twice" in local("run", flow, code=2).err
 
 
+def test_python_call_finds_functions_of_the_folder_and_of_an_imported_file(local: Cli) -> None:
+    """In processes of their own: what a test's process has imported and where it looks must not help."""
+    local.file("functions_here.py", "def double(x):\n    return 2 * x\n")
+    elsewhere = local.folder / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "functions_there.py").write_text("def triple(x):\n    return 3 * x\n")
+    nodes = {
+        name: {"run": "python.call", "with": {"function": function, "args": {"x": 7}}}
+        for name, function in {"a": "functions_here:double", "b": "functions_there:triple"}.items()
+    }
+    process = local.spawn("run", local.flow(nodes), "--import", elsewhere / "functions_there.py")
+    out, err = process.communicate(timeout=30)
+    assert json.loads(out) == {"a": 14, "b": 21}, err
+
+
 def test_yaml_holds_the_same(local: Cli) -> None:
     flow = local.file(
         "flow.yaml", "dsl: '1'\nname: t.y\nnodes:\n  a:\n    run: core.noop\n    with: {x: [1, null]}\n"

@@ -189,6 +189,20 @@ def test_a_fleet_that_cannot_start_fails(tmp_path: Path) -> None:
     assert "Traceback" not in err
 
 
+def test_logs_are_followed_until_the_end(cli: Cli) -> None:
+    nodes = {
+        "a": {"run": "core.log", "with": {"message": "first"}},
+        "b": {"needs": ["a"], "wait": {"for": "1s"}},
+        "c": {"needs": ["b"], "run": "core.log", "with": {"message": "last"}},
+    }
+    started = cli("start", cli.flow(nodes)).out.strip()
+    following = cli.spawn("logs", started, "--follow", "--json")
+    cli("worker", "--drain")
+    out, err = following.communicate(timeout=WAIT_S)
+    assert following.returncode == 0, err
+    assert [line["message"] for line in json.loads(out)] == ["first", "last"]
+
+
 # --- a terminal
 
 
@@ -196,10 +210,11 @@ def on_terminal(cli: Cli, *args: str | Path, columns: int = 80, rows: int = 24) 
     """Run a command on a terminal of this size; give its exit code and all that it drew."""
     leader, follower = pty.openpty()
     fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+    inherited = {name: value for name, value in os.environ.items() if name not in {"COLUMNS", "LINES"}}
     process = subprocess.Popen(
         [sys.executable, "-m", "strataflow", *map(str, args)],
         cwd=cli.folder,
-        env={**os.environ, "STRATAFLOW_DB": cli.url, "TERM": "xterm-256color"},
+        env={**inherited, "STRATAFLOW_DB": cli.url, "TERM": "xterm-256color"},
         stdin=follower,
         stdout=follower,
         stderr=follower,

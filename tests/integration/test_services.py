@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,15 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
-from strataflow import DefinitionError, InputError, NotFound
+from strataflow import DefinitionError, InputError, NotFound, TaskContext, WorkflowEngine
 from strataflow.engine.errors import EngineError, EngineStopped
+from strataflow.executors.builtin import default_registry
+from strataflow.repositories import views
 from strataflow.repositories.records import InstanceState, TaskState
 from strataflow.services.container import Options, Services, offline, reading, running
 from strataflow.services.documents import definitions_in
+from strataflow.services.execution_service import ExecutionService
+from strataflow.services.inputs_view import InputsView
 
 ANY = {"type": "object", "additionalProperties": True}
 NOOP = {"run": "core.noop"}
@@ -138,6 +143,23 @@ def test_inputs_of_many_tasks_take_few_queries(db_url: str, services: Services) 
     assert len(statements) < 60
 
 
+def test_inputs_of_items_of_many_pages_at_once(services: Services) -> None:
+    """Tasks come by path as text: one page of them may hold items from more pages of the list than are kept."""
+    count = 15_000
+    nodes = {"m": {"map": "{{ inputs.list }}", "do": echo("{{ item }}")}}
+    instance_id = finish(services, doc(nodes, inputs=ANY, output=1), {"list": list(range(count))})
+    chosen = sorted(range(0, count, 150), key=str)
+    engine = services.engine
+    assert engine is not None
+    with engine.database.read() as connection:
+        instance = views.instance(connection, instance_id)
+        rows = views.task_values(connection, instance_id, [f"m[{index}]" for index in chosen])
+    assert instance is not None
+    plan = engine.parts.catalog.plan(instance.definition_id)
+    got = InputsView(engine.database, plan, instance).of(rows[f"m[{index}]"] for index in chosen)
+    assert got == {f"m[{index}]": index for index in chosen}
+
+
 # --- asking
 
 
@@ -217,6 +239,49 @@ def test_a_live_view_counts_items_and_reads_ended_nodes_once(services: Services)
     executions.cancel(instance_id)
     assert executions.wait(instance_id, 30)
     assert view.read().state is InstanceState.CANCELLED
+
+
+def test_a_live_view_of_many_nodes_reads_a_few_and_counts_all(services: Services) -> None:
+    nodes: dict[str, Any] = {f"n{i}": echo(i) for i in range(300)}
+    nodes |= {"bad": {"run": "core.fail", "with": {}}, "hold": {"wait": {"for": "1h"}}}
+    nodes |= {"handled": echo(1, needs=[{"node": "bad", "on": ["failed"]}]), "never": echo(1, needs=["hold"])}
+    executions = services.executions
+    instance_id = executions.start(doc(nodes))
+    view = executions.live(instance_id)
+    snapshot = view.read()
+    while snapshot.counts.get(TaskState.COMPLETED, 0) < 301:  # bounded by the test's timeout
+        executions.wait(instance_id, 0.05)
+        snapshot = view.read()
+    assert sum(snapshot.counts.values()) == 304
+    assert (snapshot.counts[TaskState.FAILED], snapshot.counts[TaskState.WAITING]) == (1, 1)
+    shown = {node.name: node.state for node in snapshot.nodes}
+    assert len(shown) < 50
+    assert (shown["bad"], shown["hold"]) == (TaskState.FAILED, TaskState.WAITING)
+
+
+def test_a_live_view_shows_what_attempts_report(db_url: str) -> None:
+    registry = default_registry(entry_points=False)
+    told, go = threading.Event(), threading.Event()
+
+    def work(ctx: TaskContext, _config: Any) -> None:
+        ctx.progress(0.25, "a quarter")
+        told.set()
+        go.wait(30)
+
+    registry.register_executor("t.work", work)
+    with WorkflowEngine(db_url, registry=registry) as engine:
+        executions = ExecutionService(engine.database, engine.parts.catalog, engine)
+        instance_id = executions.start(doc({"a": {"run": "t.work"}}))
+        view = executions.live(instance_id)
+        assert told.wait(30)
+        (node,) = view.read().nodes
+        while node.fraction is None:  # bounded by the test's timeout
+            executions.wait(instance_id, 0.02)
+            (node,) = view.read().nodes
+        assert (node.fraction, node.message, node.state) == (0.25, "a quarter", TaskState.RUNNING)
+        go.set()
+        assert executions.wait(instance_id, 30)
+        assert view.read().nodes[0].fraction is None
 
 
 # --- definitions

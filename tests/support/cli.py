@@ -66,9 +66,12 @@ class Cli:
         return self.file(file, {"dsl": "1", "name": name, "nodes": nodes, **fields})
 
     def spawn(self, *args: str | Path) -> subprocess.Popen[str]:
-        """Start a command as a process of its own, in a process group of its own."""
+        """Start a command as a process of its own, in a process group of its own.
+
+        Like the installed script it does not find modules of the current folder by itself (`-P`).
+        """
         process = subprocess.Popen(
-            [sys.executable, "-m", "strataflow", *map(str, args)],
+            [sys.executable, "-P", "-m", "strataflow", *map(str, args)],
             cwd=self.folder,
             env={**os.environ, "STRATAFLOW_DB": self.url},
             stdout=subprocess.PIPE,
