@@ -13,6 +13,7 @@ from sqlalchemy import (
     ARRAY,
     BigInteger,
     ColumnClause,
+    ColumnElement,
     Executable,
     Float,
     Integer,
@@ -236,6 +237,11 @@ _PG_SETTINGS: Final = ", ".join(
 )
 
 
+def _settings() -> list[ColumnElement[Any]]:
+    """Setting them is a side effect of reading the fence's answer."""
+    return [literal_column(_PG_SETTINGS)]
+
+
 def _postgres_reads() -> dict[str, Any]:
     keys = _rows_of(id=_uuids("ids"), path=_texts("paths"))
     ready, due = _peek(limit="peek"), _due(limit="peek")
@@ -259,7 +265,7 @@ def _postgres_reads() -> dict[str, Any]:
         "fence": update(ENGINES)
         .where(ENGINES.c.id == bindparam("me"), _ALIVE)
         .values(batch=bindparam("n"), lease_until=literal_column(PG_CLOCK) + bindparam("ttl"))
-        .returning(ENGINES.c.lease_until, literal_column(_PG_SETTINGS)),
+        .returning(ENGINES.c.lease_until, *_settings()),
         "lock_instances": instances.where(INSTANCES.c.id == func.any(_uuids("ids")))
         .order_by(INSTANCES.c.id)
         .with_for_update(key_share=True),
