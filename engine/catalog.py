@@ -19,7 +19,7 @@ from ..repositories.database import Database
 from ..repositories.gateways import WorkflowRepository
 from .compiler import compile_definition
 from .definition import Definition
-from .errors import EngineError, NotFound, Problem
+from .errors import DefinitionError, EngineError, NotFound, Problem
 from .membership import new_id
 from .parser import canonical_text, content_hash
 from .plan import Plan, given
@@ -203,15 +203,18 @@ def read_source(source: DefinitionSource) -> Mapping[str, Any] | str | bytes:
 
 
 def read_yaml(data: bytes, label: str) -> Mapping[str, Any]:
-    """A YAML document of the same shape. Raises EngineError naming the line."""
+    """A YAML document of the same shape. Raises DefinitionError naming the line."""
     import yaml
 
     try:
         found = yaml.safe_load(data)
-    except yaml.YAMLError as exc:
-        raise EngineError(f"{label} is not YAML: {exc}") from exc
+    except (yaml.YAMLError, ValueError, RecursionError) as exc:  # a date that does not exist is a ValueError
+        mark = getattr(exc, "problem_mark", None)
+        place = f" at line {mark.line + 1}, column {mark.column + 1}" if mark is not None else ""
+        reason = getattr(exc, "problem", None) or getattr(exc, "reason", None) or str(exc)
+        problem = Problem("", "not_yaml", f"{label} is not YAML: {reason}{place}")
+        raise DefinitionError([problem]) from exc
     if not isinstance(found, dict):
-        raise EngineError(
-            f"{label} holds no mapping.", hint="A definition begins with `dsl`, `name` and `nodes`."
-        )
+        hint = "A definition begins with `dsl`, `name` and `nodes`."
+        raise DefinitionError([Problem("", "wrong_type", f"{label} holds no mapping.", hint)])
     return cast("Mapping[str, Any]", found)

@@ -54,7 +54,7 @@ class _Known:
 
 
 def read_document(path: Path) -> Document:
-    """A definition's text, or of YAML its value. Raises NotFound, EngineError."""
+    """A definition's text, or of YAML its value. Raises NotFound, DefinitionError."""
     try:
         data = path.read_bytes()
     except OSError as exc:

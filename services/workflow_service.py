@@ -41,7 +41,11 @@ class WorkflowService:
 
     def validate(self, path: Path) -> Checked:
         """Every problem of a file's definition. Raises NotFound when there is no such file."""
-        return check_document(read_document(path), self._registry)
+        try:
+            document = read_document(path)
+        except DefinitionError as exc:
+            return Checked(exc.problems)
+        return check_document(document, self._registry)
 
     def require_valid(self, path: Path) -> tuple[Definition, Plan]:
         """A file's definition and its plan. Raises NotFound, DefinitionError."""

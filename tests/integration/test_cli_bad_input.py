@@ -111,6 +111,24 @@ def test_a_bad_expression_is_refused_with_its_position(local: Cli) -> None:
     assert "position" in local("validate", flow, code=2).err
 
 
+@pytest.mark.parametrize(
+    ("content", "part"),
+    [
+        ("a: [\n", "line 2"),
+        ("- a\n", "no mapping"),
+        ("day: 2026-99-99\n", "not YAML"),
+        (
+            "dsl: '1'\nname: t.y\nnodes:\n  a:\n    run: core.noop\n    with: {day: 2026-11-20}\n",
+            "/nodes/a/with/day",
+        ),
+    ],
+)
+def test_yaml_is_refused_like_json(local: Cli, content: str, part: str) -> None:
+    flow = local.file("flow.yaml", content)
+    for command in ("run", "start", "register", "validate"):
+        assert part in local(command, flow, code=2).err
+
+
 BAD_INPUTS = {
     "missing": ([], ["day"]),
     "wrong format": (["--set", "day=tomorrow"], ["/day", "tomorrow"]),
