@@ -10,7 +10,7 @@ from typing import Annotated, Final, NoReturn
 
 import typer
 
-from . import database, definitions, inspect, run, worker
+from . import database, definitions, inspect, logs, run, worker
 from .commands import Adder
 from .errors import CommandGroup
 from .output import say
@@ -20,7 +20,7 @@ __all__ = ["app", "main"]
 #: Modules under the heading that `--help` gives their commands.
 _PANELS: Final = {
     "Run": (run, worker),
-    "Look": (inspect,),
+    "Look": (inspect, logs),
     "Define": (definitions,),
     "Operate": (database,),
 }
