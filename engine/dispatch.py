@@ -300,7 +300,9 @@ class Dispatcher:
 
     def close(self) -> None:
         """Stop the readers; nothing may be accepted afterwards."""
-        self._reader.shutdown(wait=False, cancel_futures=True)
+        self._reader.shutdown(
+            wait=True, cancel_futures=True
+        )  # a read under way would outlive the pool it came from
 
 
 def _key(task: ClaimedTask) -> Key:

@@ -14,7 +14,7 @@ from typing import Any, Final, cast
 
 from .base import Json, TaskContext
 from .config import ConfigCheck, Problems, has_expression, make_check
-from .errors import ConfigRefused, InvalidExecutor
+from .errors import ConfigRefused, ExecutorError, InvalidExecutor
 
 __all__ = ["ExecutorEntry", "Hooks", "check_domain_name", "check_executor", "make_entry", "split_name"]
 
@@ -87,7 +87,7 @@ class ExecutorEntry:
             return prepared
         try:
             verdict = self.validate_config(prepared)
-        except ValueError as exc:  # the way to refuse by raising
+        except (ValueError, ExecutorError) as exc:  # the ways to refuse by raising
             raise ConfigRefused(self.name, [("", str(exc) or type(exc).__name__)]) from exc
         except Exception as exc:
             told = f"validate_config itself failed: {type(exc).__name__}" + (f": {exc}" if str(exc) else "")

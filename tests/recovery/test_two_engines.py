@@ -70,9 +70,14 @@ def test_a_killed_engine_is_replaced_when_its_lease_is_over(pg_bench: Bench) -> 
     pg_bench.judge()
 
 
+#: A process may be stopped while it holds its own `engines` row in an open transaction. Then a take-over waits until
+#: the database ends that transaction, 10 s (`idle_in_transaction_session_timeout`) beyond the lease.
+PAUSED_S = 30.0
+
+
 def _pause(child: Child, bench: Bench, why: str) -> None:
     child.send(signal.SIGSTOP)
-    until(lambda: bench.rows("SELECT 1 FROM engines WHERE state = 'dead'"), 15, why=why)
+    until(lambda: bench.rows("SELECT 1 FROM engines WHERE state = 'dead'"), PAUSED_S, why=why)
 
 
 @pytest.mark.row("X-28", "X-29")
@@ -88,7 +93,7 @@ def test_a_paused_engine_loses_its_tasks_and_comes_back_as_another(
     second = pg_bench.spawn("hold", **options)
     mine = second.await_note("up")["engine"]
     _pause(first, pg_bench, "the paused engine's death")
-    until(lambda: len([e for e in pg_bench.starts() if e.engine == mine]) == 6, why="the take-over")
+    until(lambda: len([e for e in pg_bench.starts() if e.engine == mine]) == 6, PAUSED_S, why="the take-over")
     first.send(signal.SIGCONT)
     new = first.await_note("renewed")["engine"]
     assert new not in {old, mine}
@@ -114,7 +119,7 @@ def test_an_engine_alone_that_was_paused_past_its_lease_goes_on(bench: Bench) ->
     child.send(signal.SIGCONT)
     until(
         lambda: set(bench.states().values()) == {"completed"},
-        15,
+        PAUSED_S,
         why=lambda: f"the end\n{bench.unfinished()}",
     )
     child.kill()
