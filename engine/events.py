@@ -7,35 +7,58 @@ under the lock and given to `decide` beside them.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
+from ..repositories.records import TaskRow
 from .outcomes import NULL, Outcome, Payload
 
 __all__ = [
     "Applied",
     "CancelInstance",
+    "ChildEnded",
     "Claim",
     "Event",
     "ExecutorMissing",
+    "ForkInstance",
     "LeaseExpired",
     "LogLineNote",
+    "MigrateInstance",
     "Note",
     "PauseInstance",
     "ResumeInstance",
     "RollbackInstance",
+    "SignalInstance",
     "StartInstance",
     "TaskEnded",
+    "TerminateInstance",
     "TimerDue",
+    "WakeInstance",
 ]
 
 
 @dataclass(slots=True, frozen=True)
 class StartInstance:
-    """Begin a run of a definition. `key` makes it idempotent per definition name."""
+    """Begin a run of a definition. `key` makes it idempotent per definition name.
+
+    `mutex`: at most one live run per definition name and mutex; `on_duplicate` says what a second start does.
+    """
 
     instance_id: str
     definition_id: str
     inputs: Payload
     key: str | None = None
+    mutex: str | None = None
+    on_duplicate: Literal["return_existing", "reject", "queue"] = "return_existing"
+    labels: tuple[tuple[str, str], ...] = ()
+    #: Not before this instant; and expired when it has not begun by `expires_at` (microseconds).
+    start_at: int | None = None
+    expires_at: int | None = None
+    #: The flow task that starts it.
+    parent_id: str | None = None
+    parent_path: str | None = None
+    depth: int = 0
+    #: `source` of the message that asked for it; deleted with the start.
+    message: str | None = None
 
 
 @dataclass(slots=True, frozen=True)
@@ -110,9 +133,79 @@ class ExecutorMissing:
 
 @dataclass(slots=True, frozen=True)
 class CancelInstance:
-    """Somebody wants the instance to stop."""
+    """Somebody wants the instance to stop; what still runs after `grace` microseconds is given up."""
 
     instance_id: str
+    reason: str
+    grace: int | None = None
+    message: str | None = None
+
+
+@dataclass(slots=True, frozen=True)
+class TerminateInstance:
+    """End it now: running attempts are given up, no handler and no `finally` runs."""
+
+    instance_id: str
+    reason: str
+    message: str | None = None
+
+
+@dataclass(slots=True, frozen=True)
+class SignalInstance:
+    """A named message for the instance's waits; the same `signal_id` again is the same signal."""
+
+    instance_id: str
+    signal_id: str
+    name: str
+    payload: Payload = NULL
+
+
+@dataclass(slots=True, frozen=True)
+class ChildEnded:
+    """The run that a flow task started has ended."""
+
+    instance_id: str
+    path: str
+    child_id: str
+    #: The child's final state.
+    state: str
+    output: Payload = NULL
+    #: Error object of a child that did not complete, as JSON text.
+    error: str | None = None
+    message: str | None = None
+
+
+@dataclass(slots=True, frozen=True)
+class WakeInstance:
+    """What a queued start waits for may be free now."""
+
+    instance_id: str
+    message: str | None = None
+
+
+@dataclass(slots=True, frozen=True)
+class ForkInstance:
+    """Begin a run that takes over what another run has already done.
+
+    `kept` are its finished rows of the outermost scope; everything below them is copied with them. `outputs` replaces
+    outputs of kept nodes.
+    """
+
+    instance_id: str
+    definition_id: str
+    inputs: Payload
+    source_id: str
+    kept: tuple[TaskRow, ...]
+    outputs: tuple[tuple[str, Payload], ...] = ()
+    labels: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(slots=True, frozen=True)
+class MigrateInstance:
+    """Pin a run to another version of its definition; `engine/migration.py` says when that is safe."""
+
+    instance_id: str
+    definition_id: str
     reason: str
 
 
@@ -134,10 +227,10 @@ class ResumeInstance:
 
 @dataclass(slots=True, frozen=True)
 class RollbackInstance:
-    """Take an ended instance back.
+    """Take an instance back.
 
-    `targets` (nodes of the definition's outermost scope) and everything that follows from them is decided again;
-    without targets, whatever failed or was cancelled is.
+    `targets` (task paths) and everything that follows from them is decided again; without targets, whatever failed
+    or was cancelled is.
     """
 
     instance_id: str
@@ -157,6 +250,12 @@ Event = (
     | PauseInstance
     | ResumeInstance
     | RollbackInstance
+    | TerminateInstance
+    | SignalInstance
+    | ChildEnded
+    | WakeInstance
+    | ForkInstance
+    | MigrateInstance
 )
 
 

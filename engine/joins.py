@@ -17,13 +17,16 @@ Verdict = Literal["met", "impossible"]
 def verdict(rule: JoinRule, *, total: int, good: int, bad: int) -> Verdict | None:
     """Decide at the first moment it is certain; None while it is open.
 
-    `good` counts completed and skipped items, `bad` failed and cancelled ones. `all` waits for every item, because
-    its output holds every item; the others stop waiting as soon as enough succeeded.
+    `good` counts completed, skipped and excused items, `bad` the other failed and cancelled ones. `all` waits for
+    every item, because its output holds every item; `first` is decided by whichever ends first; the others stop
+    waiting as soon as enough succeeded.
     """
     if rule.need == "all" and rule.need_percent is None:
         if bad > _tolerated(rule, total):
             return "impossible"
         return "met" if good + bad == total else None
+    if rule.need == "first" and rule.need_percent is None:
+        return "impossible" if bad or not total else "met" if good else None
     need = _needed(rule, total)
     if good >= need:
         return "met"
@@ -33,7 +36,15 @@ def verdict(rule: JoinRule, *, total: int, good: int, bad: int) -> Verdict | Non
 def _needed(rule: JoinRule, total: int) -> int:
     if rule.need_percent is not None:
         return math.ceil(_share(rule.need_percent, total))
-    return 1 if rule.need == "any" else int(rule.need)
+    match rule.need:
+        case "any":
+            return 1
+        case "majority":
+            return total // 2 + 1
+        case "none":
+            return 0
+        case number:
+            return int(number)
 
 
 def _tolerated(rule: JoinRule, total: int) -> int:

@@ -8,15 +8,20 @@ from ..executors.base import TaskError
 
 __all__ = [
     "Cancelled",
+    "Chose",
+    "Entered",
     "Expanded",
     "Failed",
     "Outcome",
     "Payload",
+    "Received",
     "Released",
     "RetryLater",
     "Skipped",
+    "Started",
     "Succeeded",
     "Suspended",
+    "Turned",
 ]
 
 
@@ -56,9 +61,25 @@ class RetryLater:
 
 @dataclass(slots=True, frozen=True)
 class Suspended:
-    """A `wait`: come back after `delay` microseconds."""
+    """A `wait`: come back after `delay` microseconds, or at the instant `until`, or when what it `awaits` comes.
 
-    delay: int
+    `timeout` counts from the first suspension. `seen` is how far the evaluation looked: the highest `seq` of a signal,
+    or the instance's `vars_rev`; what came since makes the wait look again.
+    """
+
+    delay: int | None = None
+    until: int | None = None
+    awaits: str | None = None
+    timeout: int | None = None
+    seen: int = 0
+
+
+@dataclass(slots=True, frozen=True)
+class Received:
+    """A `wait` takes this parked signal; `output` is what the node makes of its payload."""
+
+    signal_id: str
+    output: Payload = NULL
 
 
 @dataclass(slots=True, frozen=True)
@@ -77,11 +98,42 @@ class Cancelled:
 
 @dataclass(slots=True, frozen=True)
 class Expanded:
-    """A map's list: how many items, in pages of JSON text; `concurrency` as evaluated."""
+    """A list was evaluated: how many items, in pages of JSON text; `concurrency` as evaluated.
+
+    A loop's `for` has pages, its `times` none; a parallel's `total` is its number of branches.
+    """
 
     total: int
     pages: tuple[str, ...]
     concurrency: int | None = None
+    #: Keys of the items, in pages like them; empty without `key`.
+    keys: tuple[str, ...] = ()
+
+
+@dataclass(slots=True, frozen=True)
+class Turned:
+    """A `while` or `until` was evaluated: does the loop turn (again)?"""
+
+    again: bool
+
+
+@dataclass(slots=True, frozen=True)
+class Chose:
+    """A switch's case: "0", "1", …, "else", or None when no case holds."""
+
+    case: str | None
+
+
+@dataclass(slots=True, frozen=True)
+class Started:
+    """A flow's child instance, to be started with these inputs."""
+
+    child_id: str
+    definition_id: str
+    name: str
+    version: int
+    inputs: Payload
+    detach: bool = False
 
 
 @dataclass(slots=True, frozen=True)
@@ -96,4 +148,18 @@ class Released:
     reason: str = "released"
 
 
-Outcome = Succeeded | Failed | RetryLater | Suspended | Skipped | Cancelled | Expanded | Entered | Released
+Outcome = (
+    Succeeded
+    | Failed
+    | RetryLater
+    | Suspended
+    | Received
+    | Skipped
+    | Cancelled
+    | Expanded
+    | Turned
+    | Chose
+    | Started
+    | Entered
+    | Released
+)

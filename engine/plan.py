@@ -16,21 +16,30 @@ if TYPE_CHECKING:
 
 __all__ = [
     "COMPLETED_ONLY",
+    "Body",
     "Edge",
+    "ErrorEntry",
+    "FlowRule",
     "JoinRule",
+    "LoopRule",
+    "NeedGroup",
     "NodeKind",
     "Plan",
     "PlanNode",
     "RetryPolicy",
     "ScopePlan",
+    "StartRule",
+    "WaitRule",
     "address_of",
     "given",
 ]
 
 _T = TypeVar("_T")
-NodeKind = Literal["run", "map", "set", "wait", "do"]
+NodeKind = Literal["run", "map", "set", "wait", "do", "parallel", "loop", "switch", "flow"]
+ScopeKind = Literal["definition", "item", "group", "turn", "branch", "case", "handler", "undo", "finally"]
 COMPLETED_ONLY: Final = frozenset({"completed"})
-_INDEX: Final = re.compile(r"\[\d+\]")
+_INDEX: Final = re.compile(r"\[\d+\]|#\d+")
+_GENERAL: Final = {"[": "[]", "#": "#"}
 
 
 def given(value: _T | None, what: str) -> _T:
@@ -41,8 +50,10 @@ def given(value: _T | None, what: str) -> _T:
 
 
 def address_of(path: str) -> str:
-    """Static address of the node a task path stands for: `settle[3].charge` gives `settle[].charge`."""
-    return _INDEX.sub("[]", path) if "[" in path else path
+    """Static address of the node a task path stands for: `settle[3].poll#7.ask` gives `settle[].poll#.ask`."""
+    if "[" not in path and "#" not in path:
+        return path
+    return _INDEX.sub(lambda found: _GENERAL[found[0][0]], path)
 
 
 @dataclass(slots=True, frozen=True)
@@ -77,12 +88,93 @@ class JoinRule:
     `tolerate` is how many items may fail under `all`, as a number or in percent of the total (rounded down).
     """
 
-    need: Literal["all", "any"] | int = "all"
+    need: Literal["all", "any", "first", "majority", "none"] | int = "all"
     #: `need` as percent of the total, rounded up; overrides `need`.
     need_percent: float | None = None
     tolerate: int = 0
     tolerate_percent: float | None = None
     rest: Literal["cancel", "keep"] = "cancel"
+
+
+@dataclass(slots=True, frozen=True)
+class NeedGroup:
+    """One level of `any` or `none` in `needs` (`all` is plain edges)."""
+
+    kind: Literal["any", "none"]
+    #: `any`: holds with the first edge that holds. `none`: holds when all ended and none in its `on`.
+    edges: tuple[Edge, ...]
+
+
+@dataclass(slots=True)
+class ErrorEntry:
+    """One entry of `on_error`, or an `on_timeout`: what happens when an error matches."""
+
+    #: Error patterns; empty = any error.
+    on: tuple[str, ...] = ()
+    #: First undo what is inside the failed container.
+    undo: bool = False
+    #: `none`: the entry only undoes.
+    action: Literal["output", "do", "continue", "fail", "none"] = "none"
+    #: action `output`: the value; action `fail`: a template of {code, message}.
+    template: Template | None = None
+    #: action `do`: what runs, and what its path adds to the node's: `!error`, `!error2`, `!timeout`.
+    body: Body | None = None
+    suffix: str = ""
+
+
+@dataclass(slots=True)
+class LoopRule:
+    """How often a loop turns; exactly one of the four templates is set."""
+
+    while_: Template | None = None
+    until: Template | None = None
+    #: A whole number.
+    times: Template | None = None
+    #: A list or object, as a map's.
+    for_: Template | None = None
+    #: Most turns; None = no limit (`for` and `times` without a written `max`).
+    max: int | None = 1000
+    #: Pause from the end of a turn to the start of the next, in microseconds.
+    every: int = 0
+    #: How many ended turns keep their rows; None = all.
+    keep_last: int | None = 100
+
+
+@dataclass(slots=True)
+class WaitRule:
+    """What a wait waits for."""
+
+    kind: Literal["for", "until", "signal", "condition"]
+    #: for: a duration; until: an instant (ISO 8601 text); condition: true or false. None for a signal.
+    template: Template | None = None
+    signal: str | None = None
+    #: signal: true or false, reads the payload as `signal`.
+    match: Template | None = None
+    #: condition: also look this often, in microseconds.
+    every: int | None = None
+    #: Microseconds from its beginning.
+    timeout: int | None = None
+    on_timeout: ErrorEntry | None = None
+
+
+@dataclass(slots=True, frozen=True)
+class FlowRule:
+    """Which definition a `flow` node starts."""
+
+    name: str
+    #: None = the active version at the moment of the start.
+    version: int | None = None
+    #: True: the node completes with the start.
+    detach: bool = False
+
+
+@dataclass(slots=True)
+class StartRule:
+    """`start` of a definition; templates read `inputs` only."""
+
+    key: Template | None = None
+    mutex: Template | None = None
+    on_duplicate: Literal["return_existing", "reject", "queue"] = "return_existing"
 
 
 @dataclass(slots=True)
@@ -115,22 +207,48 @@ class PlanNode:
     # set
     set_: Template | None = None
     # wait: a template that gives a duration text
-    wait_for: Template | None = None
+    # wait
+    wait: WaitRule | None = None
     # map
     items: Template | None = None
     as_: str = "item"
     index_as: str | None = None
     concurrency: Template | int | None = None
     join: JoinRule = field(default_factory=JoinRule)
-    #: map and do: what runs inside; a ScopePlan, or for a one-node map body that node.
-    body: ScopePlan | PlanNode | None = None
-    #: Keys of `error` objects etc. need a label for people.
+    #: map: text or number per item, reads the item; a second item of the same key is dropped.
+    key: Template | None = None
+    collect: Literal["list", "stats", "none"] = "list"
+    #: map, loop and do: what runs inside; a ScopePlan, or for a one-node body that node.
+    body: Body | None = None
+    #: parallel: branches by name; switch: cases by label ("0", "1", "else"); in document order.
+    bodies: Mapping[str, Body] = field(default_factory=dict["str", "Body"])
+    #: switch: the conditions of "0", "1", …
+    cases: tuple[Template, ...] = ()
+    loop: LoopRule | None = None
+    flow: FlowRule | None = None
+    # any node
+    #: `any` and `none` groups of `needs`; their members are in `deps` only when an all-of edge names them too.
+    groups: tuple[NeedGroup, ...] = ()
+    on_error: tuple[ErrorEntry, ...] = ()
+    #: Runs when a finished node is undone; its address is the node's and `!undo`.
+    undo: Body | None = None
+    #: Does it, or anything inside it, have an `undo`?
+    has_undo: bool = False
+    #: Microseconds from the moment its dependencies held.
+    deadline: int | None = None
+    #: run: longest silence of an attempt, in microseconds.
+    heartbeat: int | None = None
     description: str | None = None
 
     @property
     def is_control(self) -> bool:
         """Control nodes use no executor slot."""
         return self.kind != "run"
+
+    @property
+    def is_fan(self) -> bool:
+        """Runs children side by side under a join."""
+        return self.kind in {"map", "parallel"}
 
 
 @dataclass(slots=True)
@@ -144,8 +262,10 @@ class ScopePlan:
     #: Names of the nodes nobody depends on; their outputs are the scope's default output.
     leaves: tuple[str, ...]
     output: Template | None = None
-    #: `as`/`index` names visible inside, mapped to the address of the map that sets them.
-    kind: Literal["definition", "item", "group"] = "definition"
+    kind: ScopeKind = "definition"
+
+
+Body = ScopePlan | PlanNode
 
 
 @dataclass(slots=True)
@@ -168,3 +288,9 @@ class Plan:
     vars: Mapping[tuple[str, str], str]
     #: How long a run may take from its start, in microseconds; None = no limit.
     deadline: int | None = None
+    on_error: tuple[ErrorEntry, ...] = ()
+    finally_: Body | None = None
+    #: `finish`: after a failure, nodes that do not depend on it go on.
+    on_failure: Literal["stop", "finish"] = "stop"
+    labels: Mapping[str, str] = field(default_factory=dict["str", "str"])
+    start: StartRule | None = None

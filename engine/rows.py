@@ -9,20 +9,33 @@ from ..repositories.records import TaskRow, TaskState
 from .plan import Plan, PlanNode, address_of
 
 __all__ = [
+    "BRANCHES",
     "CONTROL_QUEUE",
     "ITEMS",
     "ITEMS_PER_PAGE",
     "LEAVES",
+    "TURNS",
+    "VARS",
     "error_text",
     "items_key",
-    "map_of",
+    "keys_key",
+    "memo_of",
     "new_task",
+    "node_of",
+    "output_of",
     "parent_path",
+    "remember",
+    "wrapped_error",
 ]
 
-#: Markers in `output_ref`: the value is read from the rows of the map's items, or of the scope's last nodes.
+#: Markers in `output_ref`: the value is read from the rows of a map's items, a loop's turns, a parallel's branches, or
+#: a scope's last nodes.
 ITEMS: Final = "@items"
+TURNS: Final = "@turns"
+BRANCHES: Final = "@branches"
 LEAVES: Final = "@leaves"
+#: What a condition awaits, in the column of signal names (which never begin with `@`).
+VARS: Final = "@vars"
 #: Queue of tasks that use no executor: every engine serves it, whatever queues it was told to.
 CONTROL_QUEUE: Final = ""
 #: Items per page in `blobs`. Persisted layout: changing it would make stored pages unreadable.
@@ -30,11 +43,16 @@ ITEMS_PER_PAGE: Final = 200
 
 
 def parent_path(path: str) -> str | None:
-    """Path of the scope that owns a row: `settle[3].charge` → `settle[3]` → `settle` → '' → None."""
+    """Path of the row that owns a row: `settle[3].charge!undo` → `settle[3].charge` → `settle[3]` → `settle` → '' → None."""
     if not path:
         return None
-    cut = max(path.rfind("."), path.rfind("["))
+    cut = max(path.rfind("."), path.rfind("["), path.rfind("#"), path.rfind("!"))
     return path[:cut] if cut > 0 else ""
+
+
+def output_of(suffix: str) -> str:
+    """Marker in `output_ref`: the output is that of the row at this row's path and `suffix`."""
+    return f"@={suffix}"
 
 
 def items_key(path: str, gen: int, page: int) -> str:
@@ -42,10 +60,29 @@ def items_key(path: str, gen: int, page: int) -> str:
     return f"items:{path}:{gen}:{page}"
 
 
-def map_of(plan: Plan, row: TaskRow) -> PlanNode | None:
-    """The map node a row stands for, or None for any other row."""
-    node = plan.nodes.get(address_of(row.path))
-    return node if node is not None and node.kind == "map" else None
+def keys_key(path: str, gen: int, page: int) -> str:
+    """Key in `blobs` of one page of the keys of a map's items."""
+    return f"keys:{path}:{gen}:{page}"
+
+
+def node_of(plan: Plan, row: TaskRow) -> PlanNode | None:
+    """The node a row stands for; None for the definition, and for an item, turn, branch or handler with nodes."""
+    return plan.nodes.get(address_of(row.path))
+
+
+def memo_of(row: TaskRow) -> dict[str, Any]:
+    """What a row keeps beside its columns: `trigger` (path of the node that fired an `any`), `handler` (index in
+    `on_error`), `timeout` (the handler is `on_timeout`), `codes` (classes of its error), `child` (a flow's instance),
+    `branch` (a switch's case), `timeout_at` (a wait), `end`, `walk`, `compensation` (a scope that ends or is undone).
+    """
+    return json.loads(row.memo) if row.memo else {}
+
+
+def remember(row: TaskRow, **entries: Any) -> None:
+    """Add entries to a row's memo; None removes one."""
+    memo = memo_of(row) | entries
+    kept = {key: value for key, value in memo.items() if value is not None}
+    row.memo = json.dumps(kept, separators=(",", ":")) if kept else None
 
 
 def error_text(
@@ -68,6 +105,12 @@ def error_text(
         "details": details,
     }
     return json.dumps(body, separators=(",", ":"))[:-1] + f',"cause":{cause or "null"}}}'
+
+
+def wrapped_error(cause: str, *, node: str, path: str, attempt: int) -> str:
+    """A container's error: what failed inside it says what is wrong, and is its cause (DSL rule 23)."""
+    inner = json.loads(cause)
+    return error_text(inner["code"], inner["message"], node=node, path=path, attempt=attempt, cause=cause)
 
 
 def new_task(

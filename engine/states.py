@@ -46,6 +46,8 @@ class TaskEvent(StrEnum):
     RELEASE = "release"
     LOSE = "lose"
     HOLD = "hold"
+    HANDLE = "handle"
+    EXPIRE = "expire"
     REOPEN = "reopen"
 
 
@@ -53,6 +55,9 @@ class InstanceEvent(StrEnum):
     """What may happen to an instance."""
 
     START = "start"
+    QUEUE = "queue"
+    BEGIN = "begin"
+    EXPIRE = "expire"
     RUN = "run"
     CANCEL = "cancel"
     COMPLETE = "complete"
@@ -60,6 +65,8 @@ class InstanceEvent(StrEnum):
     STOP = "stop"
     PAUSE = "pause"
     RESUME = "resume"
+    COMPENSATE = "compensate"
+    TERMINATE = "terminate"
     ROLLBACK = "rollback"
 
 
@@ -67,7 +74,7 @@ TASK_EVENT_MEANING: Final[Mapping[TaskEvent, str]] = {
     TaskEvent.AWAIT: "the first of several dependencies ended; the rest is awaited",
     TaskEvent.READY: "may be claimed from now on (dependencies met, backoff over, output to evaluate)",
     TaskEvent.CLAIM: "an engine took it; for an executor's task this begins a new attempt",
-    TaskEvent.ENTER: "a scope opened: a group was entered, a map's list was expanded",
+    TaskEvent.ENTER: "a container opened: a group was entered, a list expanded, a turn began, a case chosen, a child started",
     TaskEvent.SUSPEND: "a wait began",
     TaskEvent.SUCCEED: "its work, its wait or its scope ended well",
     TaskEvent.RETRY: "the attempt failed and will be repeated after the backoff",
@@ -77,10 +84,15 @@ TASK_EVENT_MEANING: Final[Mapping[TaskEvent, str]] = {
     TaskEvent.RELEASE: "its engine gave it back unharmed",
     TaskEvent.LOSE: "its engine died; the attempt counts against the crash budget",
     TaskEvent.HOLD: "would be ready, but its instance is paused",
+    TaskEvent.HANDLE: "ended, but something of its own still follows: a handler, or `finally`",
+    TaskEvent.EXPIRE: "did not begin in time",
     TaskEvent.REOPEN: "the instance went back to an earlier point: the task will be decided again",
 }
 INSTANCE_EVENT_MEANING: Final[Mapping[InstanceEvent, str]] = {
     InstanceEvent.START: "accepted and durable",
+    InstanceEvent.QUEUE: "accepted and durable, but its time or its mutex has not come",
+    InstanceEvent.BEGIN: "its time has come, or its mutex is free",
+    InstanceEvent.EXPIRE: "it had not begun by `expires_at`",
     InstanceEvent.RUN: "its first task was claimed",
     InstanceEvent.CANCEL: "somebody asked to cancel it; running tasks are told",
     InstanceEvent.COMPLETE: "its root scope completed",
@@ -88,6 +100,8 @@ INSTANCE_EVENT_MEANING: Final[Mapping[InstanceEvent, str]] = {
     InstanceEvent.STOP: "a cancelled instance has nothing left that runs",
     InstanceEvent.PAUSE: "somebody paused it: running tasks end, nothing new is claimed",
     InstanceEvent.RESUME: "somebody resumed it",
+    InstanceEvent.COMPENSATE: "it failed, and what it did is being undone",
+    InstanceEvent.TERMINATE: "somebody ended it at once: nothing is waited for",
     InstanceEvent.ROLLBACK: "it went back to an earlier point, or its failed tasks are tried again",
 }
 
@@ -100,6 +114,7 @@ TASK_TRANSITIONS: Final[Mapping[TaskState | None, Mapping[TaskEvent, TaskState]]
         _E.ENTER: _T.WAITING,
         _E.SKIP: _T.SKIPPED,
         _E.HOLD: _T.PAUSED,
+        _E.SUCCEED: _T.COMPLETED,
     },
     _T.PENDING: {
         _E.READY: _T.QUEUED,
@@ -107,6 +122,7 @@ TASK_TRANSITIONS: Final[Mapping[TaskState | None, Mapping[TaskEvent, TaskState]]
         _E.ENTER: _T.WAITING,
         _E.SKIP: _T.SKIPPED,
         _E.CANCEL: _T.CANCELLED,
+        _E.EXPIRE: _T.EXPIRED,
         _E.HOLD: _T.PAUSED,
     },
     _T.QUEUED: {
@@ -114,6 +130,7 @@ TASK_TRANSITIONS: Final[Mapping[TaskState | None, Mapping[TaskEvent, TaskState]]
         _E.FAIL: _T.FAILED,
         _E.CANCEL: _T.CANCELLED,
         _E.HOLD: _T.PAUSED,
+        _E.HANDLE: _T.WAITING,
     },
     _T.RUNNING: {
         _E.SUCCEED: _T.COMPLETED,
@@ -123,24 +140,35 @@ TASK_TRANSITIONS: Final[Mapping[TaskState | None, Mapping[TaskEvent, TaskState]]
         _E.CANCEL: _T.CANCELLED,
         _E.SUSPEND: _T.WAITING,
         _E.ENTER: _T.WAITING,
+        _E.HANDLE: _T.WAITING,
         _E.RELEASE: _T.QUEUED,
         _E.LOSE: _T.QUEUED,
     },
     _T.WAITING: {
         _E.SUCCEED: _T.COMPLETED,
+        _E.RETRY: _T.RETRYING,
         _E.FAIL: _T.FAILED,
         _E.CANCEL: _T.CANCELLED,
         _E.READY: _T.QUEUED,
         _E.CLAIM: _T.RUNNING,
         _E.HOLD: _T.PAUSED,
+        _E.HANDLE: _T.WAITING,
     },
     _T.RETRYING: {
         _E.READY: _T.QUEUED,
         _E.CLAIM: _T.RUNNING,
+        _E.FAIL: _T.FAILED,
         _E.CANCEL: _T.CANCELLED,
         _E.HOLD: _T.PAUSED,
+        _E.HANDLE: _T.WAITING,
     },
-    _T.PAUSED: {_E.READY: _T.QUEUED, _E.CLAIM: _T.RUNNING, _E.CANCEL: _T.CANCELLED},
+    _T.PAUSED: {
+        _E.READY: _T.QUEUED,
+        _E.CLAIM: _T.RUNNING,
+        _E.FAIL: _T.FAILED,
+        _E.CANCEL: _T.CANCELLED,
+        _E.HANDLE: _T.WAITING,
+    },
     _T.BLOCKED: {},
     _T.COMPLETED: {_E.REOPEN: _T.PENDING},
     _T.FAILED: {_E.REOPEN: _T.PENDING},
@@ -151,23 +179,31 @@ TASK_TRANSITIONS: Final[Mapping[TaskState | None, Mapping[TaskEvent, TaskState]]
 
 _I, _V = InstanceState, InstanceEvent
 INSTANCE_TRANSITIONS: Final[Mapping[InstanceState | None, Mapping[InstanceEvent, InstanceState]]] = {
-    None: {_V.START: _I.PENDING},
-    _I.QUEUED: {},
-    _I.PENDING: {_V.RUN: _I.RUNNING, _V.CANCEL: _I.CANCELLING, _V.PAUSE: _I.PAUSED},
+    None: {_V.START: _I.PENDING, _V.QUEUE: _I.QUEUED},
+    _I.QUEUED: {_V.BEGIN: _I.PENDING, _V.EXPIRE: _I.EXPIRED, _V.STOP: _I.CANCELLED},
+    _I.PENDING: {
+        _V.RUN: _I.RUNNING,
+        _V.CANCEL: _I.CANCELLING,
+        _V.PAUSE: _I.PAUSED,
+        _V.TERMINATE: _I.CANCELLING,
+    },
     _I.RUNNING: {
         _V.COMPLETE: _I.COMPLETED,
         _V.FAIL: _I.FAILED,
+        _V.COMPENSATE: _I.COMPENSATING,
         _V.CANCEL: _I.CANCELLING,
         _V.PAUSE: _I.PAUSED,
+        _V.TERMINATE: _I.CANCELLING,
     },
     _I.PAUSED: {
         _V.RESUME: _I.RUNNING,
         _V.CANCEL: _I.CANCELLING,
         _V.COMPLETE: _I.COMPLETED,
         _V.FAIL: _I.FAILED,
+        _V.TERMINATE: _I.CANCELLING,
     },
-    _I.CANCELLING: {_V.STOP: _I.CANCELLED},
-    _I.COMPENSATING: {},
+    _I.CANCELLING: {_V.STOP: _I.CANCELLED, _V.TERMINATE: _I.CANCELLING},
+    _I.COMPENSATING: {_V.COMPLETE: _I.COMPLETED, _V.FAIL: _I.FAILED, _V.TERMINATE: _I.CANCELLING},
     _I.COMPLETED: {_V.ROLLBACK: _I.RUNNING},
     _I.FAILED: {_V.ROLLBACK: _I.RUNNING},
     _I.CANCELLED: {_V.ROLLBACK: _I.RUNNING},

@@ -22,7 +22,10 @@ __all__ = [
     "InstanceRow",
     "InstanceState",
     "JournalRow",
+    "LabelRow",
     "LogRow",
+    "MessageRow",
+    "SignalRow",
     "TaskRow",
     "TaskState",
     "VarRow",
@@ -122,6 +125,19 @@ class InstanceRow:
     created_at: int
     started_at: int | None
     ended_at: int | None
+    #: The flow task that started this run, and how many runs stand above it.
+    parent_id: str | None = None
+    parent_path: str | None = None
+    depth: int = 0
+    #: At most one live run per definition name and mutex.
+    mutex: str | None = None
+    #: JSON object of texts; `labels` rows repeat them for filters.
+    labels: str | None = None
+    #: Not before; and when it has not begun by then, it expires.
+    start_at: int | None = None
+    expires_at: int | None = None
+    #: Raised with every write of a variable.
+    vars_rev: int = 0
 
     def copy(self) -> Self:
         """The same values in a row of its own."""
@@ -173,7 +189,8 @@ class TaskRow:
     done: int
     failed: int
     skipped: int
-    #: Why the scope starts nothing new: `failed`, `cancelled` or `completed`; None while open.
+    #: Why the scope starts nothing new: `failed`, `expired`, `cancelled`, `terminated`, `completed`, `handling`, `ending`;
+    #: None while open. On an ended row: `late`, `handled`, `continued`, `undo`, `undone`.
     closed: str | None
     #: Last path that the sweep of a closed scope has handled.
     cursor: str | None
@@ -185,6 +202,16 @@ class TaskRow:
     error: str | None
     started_at: int | None
     ended_at: int | None
+    #: What a claim that runs no executor evaluates: None = the beginning, `output`, `turn`, `check`, `handler`.
+    phase: str | None = None
+    #: After this instant the node fails with `deadline`.
+    deadline_at: int | None = None
+    #: Name of the signal it waits for, or `@vars` for a condition.
+    awaits: str | None = None
+    #: JSON object of what only few rows need (`engine/rows.py` names the keys).
+    memo: str | None = None
+    #: Map, parallel: children that failed and count as met all the same (`continue`).
+    excused: int = 0
 
     def copy(self) -> Self:
         """The same values in a row of its own."""
@@ -220,14 +247,58 @@ class BlobRow:
 
 @dataclass(slots=True, frozen=True)
 class VarRow:
-    """The committed value of one variable of one scope."""
+    """One writer's value of one variable of one scope; the highest `rev` is the variable's value."""
 
     instance_id: str
     scope: str
     name: str
+    #: Path of the `set` that wrote it; '' for a loop's variable, of which only the last value is kept.
+    writer: str
+    #: The instance's `vars_rev` with this write.
+    rev: int
     gen: int
     value: str | None
     value_ref: str | None
+
+
+@dataclass(slots=True, frozen=True)
+class SignalRow:
+    """A message to an instance, parked until a wait takes it."""
+
+    instance_id: str
+    #: Given by the sender: the same id again is the same signal.
+    id: str
+    name: str
+    value: str | None
+    value_ref: str | None
+    at: int
+    #: Path of the wait that took it.
+    consumed_by: str | None = None
+    #: Drawn by the database; 0 before it is written.
+    seq: int = 0
+
+
+@dataclass(slots=True, frozen=True)
+class MessageRow:
+    """What one instance's transaction tells another instance; deleted by the transaction that applies it."""
+
+    #: The instance it is for; it need not exist yet.
+    instance_id: str
+    #: Unique per target: who says it, and which time.
+    source: str
+    #: `start`, `ended`, `cancel`, `terminate`, `wake`.
+    kind: str
+    body: str
+    at: int
+
+
+@dataclass(slots=True, frozen=True)
+class LabelRow:
+    """One label of one instance."""
+
+    instance_id: str
+    name: str
+    value: str
 
 
 @dataclass(slots=True, frozen=True)
