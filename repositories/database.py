@@ -31,7 +31,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert as pg_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.pool import QueuePool
+from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
 from .dialect import SqliteConnection, postgres_session, sqlite_session
 from .errors import ConnectionLost, RepositoryError
@@ -82,6 +82,9 @@ class Database:
         self.url: Final = DatabaseUrl.parse(url) if isinstance(url, str) else url
         make = _sqlite_engines if self.url.dialect == "sqlite" else _postgres_engines
         self._reads, self._writes = make(self.url)
+        self._closed = False
+        for engine in (self._reads, self._writes):
+            event.listen(engine, "checkin", self._given_back)
 
     @contextmanager
     def read(self) -> Generator[Connection]:
@@ -109,9 +112,14 @@ class Database:
                     yield connection
 
     def close(self) -> None:
-        """Close every pooled connection; the object may be used again afterwards."""
+        """Close every pooled connection; one in use closes when it is given back, and so does one opened later."""
+        self._closed = True
         self._reads.dispose()
         self._writes.dispose()
+
+    def _given_back(self, _: Any, record: ConnectionPoolEntry) -> None:
+        if self._closed:
+            record.invalidate()
 
 
 def _immediate(url: DatabaseUrl, connection: Connection) -> Generator[Connection]:

@@ -11,6 +11,7 @@ import psycopg
 from psycopg import sql
 
 from .dialect import postgres_session, sqlite_session
+from .errors import ConnectionLost
 from .translation import translated
 from .url import DatabaseUrl
 
@@ -26,47 +27,51 @@ def channel(url: DatabaseUrl) -> str:
     return f"{_PREFIX}_{hashlib.sha256(url.schema.encode()).hexdigest()[:12]}"
 
 
-class Notifier:
-    """Sends hints on a connection of its own, opened when first needed."""
+class _OneConnection:
+    """A connection that one thread opens and another may close: none is opened, or stays open, behind a close."""
 
     def __init__(self, url: DatabaseUrl) -> None:
         self._url = url
         self._raw: psycopg.Connection[tuple[Any, ...]] | None = None
+        self._closed = False
+
+    def _opened(self) -> psycopg.Connection[tuple[Any, ...]]:
+        raw = postgres_session(self._url)
+        if self._closed:
+            raw.close()
+            raise ConnectionLost("this connection was closed for good")
+        return raw
+
+    def close(self) -> None:
+        """Close the connection, for good."""
+        self._closed = True
+        if self._raw is not None:
+            self._raw.close()
+
+
+class Notifier(_OneConnection):
+    """Sends hints on a connection of its own, opened when first needed."""
 
     def send(self, hints: Sequence[str]) -> None:
         """Send hints now; raises what the connection raises."""
         with translated():
             if self._raw is None or self._raw.closed:
-                self._raw = postgres_session(self._url)
+                self._raw = self._opened()
             for hint in hints:
                 self._raw.execute("SELECT pg_notify(%s, %s)", (channel(self._url), hint))
 
-    def close(self) -> None:
-        """Close the connection."""
-        if self._raw is not None:
-            self._raw.close()
 
-
-class Subscription:
+class Subscription(_OneConnection):
     """Receives hints; reconnects by itself. LISTEN is session state, so it needs a direct connection."""
-
-    def __init__(self, url: DatabaseUrl) -> None:
-        self._url = url
-        self._raw: psycopg.Connection[tuple[Any, ...]] | None = None
 
     def wait(self, timeout_s: float) -> set[str]:
         """Hints that arrived within `timeout_s`, returned as soon as there is one; the first call says `ready`."""
         with translated():
             if self._raw is None or self._raw.closed:
-                self._raw = postgres_session(self._url)
+                self._raw = self._opened()
                 self._raw.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel(self._url))))
                 return {"ready"}
             return {note.payload for note in self._raw.notifies(timeout=timeout_s, stop_after=1)}
-
-    def close(self) -> None:
-        """Close the connection."""
-        if self._raw is not None:
-            self._raw.close()
 
 
 class ChangeWatch:
