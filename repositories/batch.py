@@ -17,7 +17,10 @@ from .records import (
     InstanceRow,
     InstanceState,
     JournalRow,
+    LabelRow,
     LogRow,
+    MessageRow,
+    SignalRow,
     TaskRow,
     TaskState,
     VarRow,
@@ -26,6 +29,8 @@ from .statements import bulk_statements
 
 __all__ = ["Batch", "Changes", "CheckpointRow", "ClaimWish", "Opening", "ProgressRow"]
 
+#: Parked signals of one name that one decision looks at.
+_PARKED: Final = 1_000
 _BULK: Final = bulk_statements()
 #: Looking a state up by its text is several times cheaper than calling the enum.
 _TASK_STATES: Final = {state.value: state for state in TaskState}
@@ -95,6 +100,21 @@ class Changes:
     logs: list[LogRow] = field(default_factory=list[LogRow])
     checkpoints: list[CheckpointRow] = field(default_factory=list[CheckpointRow])
     progress: list[ProgressRow] = field(default_factory=list[ProgressRow])
+    signals: list[SignalRow] = field(default_factory=list[SignalRow])
+    #: Signals that a wait took: (instance, signal, path of the wait).
+    consumed: list[tuple[str, str, str]] = field(default_factory=list[tuple[str, str, str]])
+    messages: list[MessageRow] = field(default_factory=list[MessageRow])
+    #: Messages that were applied: (instance, source).
+    delivered: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
+    labels: list[LabelRow] = field(default_factory=list[LabelRow])
+    #: Keys that are free again: (definition name, kind, key, instance).
+    released: list[tuple[str, str, str, str]] = field(default_factory=list[tuple[str, str, str, str]])
+    #: (instance, path): rows at and below it go, with what belongs to them but journal and logs.
+    prunes: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
+    #: (instance, path): values of variables that were written, or lived, at or below it go.
+    unset: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
+    #: (source instance, target instance, path): ended rows below it are taken over.
+    copies: list[tuple[str, str, str]] = field(default_factory=list[tuple[str, str, str]])
 
     def extend(self, other: Changes) -> None:
         """Add another instance's changes."""
@@ -116,6 +136,17 @@ class Changes:
             ("log_new", self.logs),
             ("checkpoint_set", self.checkpoints),
             ("progress_set", self.progress),
+            ("signal_new", self.signals),
+            ("message_new", self.messages),
+            ("label_new", self.labels),
+        )
+
+    def tuples(self) -> Iterable[tuple[str, Sequence[tuple[str, ...]]]]:
+        """Statement name and bare values, in the order of the statement's columns; written after the rows."""
+        return (
+            ("signal_taken", self.consumed),
+            ("message_end", self.delivered),
+            ("key_end", self.released),
         )
 
 
@@ -152,7 +183,7 @@ class Batch:
         ttl: int,
         instance_ids: Sequence[str],
         task_keys: Sequence[tuple[str, str]],
-        new_keys: Sequence[tuple[str, str, str]] = (),
+        new_keys: Sequence[tuple[str, str, str, str]] = (),
         claim: ClaimWish | None = None,
         due_limit: int = 0,
     ) -> Opening:
@@ -189,14 +220,68 @@ class Batch:
                     found[row[0]] = instance_of(row)
         return found
 
-    def insert_keys(self, keys: Sequence[tuple[str, str, str]]) -> None:
-        """Insert-first of `(name, key, instance)`: an existing key stays as it is."""
-        names, texts, ids = zip(*keys, strict=True)
-        self._db.many("key_new", {"name": names, "key": texts, "instance_id": ids})
+    def insert_keys(self, keys: Sequence[tuple[str, str, str, str]]) -> None:
+        """Insert-first of `(name, kind, key, instance)`: an existing key stays as it is."""
+        names, kinds, texts, ids = zip(*keys, strict=True)
+        self._db.many("key_new", {"name": names, "kind": kinds, "key": texts, "instance_id": ids})
 
-    def key_owner(self, name: str, key: str) -> str | None:
-        """The instance that holds a start key, or None."""
-        found = self._db.rows(self._db.run("key_get", {"name": name, "key": key}))
+    def key_owner(self, name: str, kind: str, key: str) -> str | None:
+        """The instance that holds a key, or None."""
+        found = self._db.rows(self._db.run("key_get", {"name": name, "kind": kind, "key": key}))
+        return found[0][0] if found else None
+
+    def read_signals(self, keys: Sequence[tuple[str, str]]) -> list[SignalRow]:
+        """Parked signals of `(instance, name)`, in the order of their arrival, at most 1,000 a name."""
+        found: list[SignalRow] = []
+        for instance_id, name in keys:
+            params = {"id": instance_id, "name": name, "limit": _PARKED, "param_1": 0}
+            found += [SignalRow(*row) for row in self._db.rows(self._db.run("signals_get", params))]
+        return found
+
+    def signal_exists(self, instance_id: str, signal_id: str) -> bool:
+        """Has a signal of this id arrived, taken or not?"""
+        params = {"id": instance_id, "signal": signal_id}
+        return bool(self._db.rows(self._db.run("signal_get", params)))
+
+    def read_awaiting(self, keys: Sequence[tuple[str, str]]) -> list[TaskRow]:
+        """Rows that wait for `(instance, what)`."""
+        found: list[TaskRow] = []
+        for instance_id, awaits in keys:
+            params = {"id": instance_id, "awaits": awaits}
+            found += [task_of(row) for row in self._db.rows(self._db.run("awaiting_get", params))]
+        return found
+
+    def read_children(
+        self, instance_id: str, scope: str, states: Sequence[str], after: str, limit: int
+    ) -> list[TaskRow]:
+        """Ended rows that `scope` owns, in these states, in path order behind `after`; fewer than `limit`: no more."""
+        wanted, found = set(states), list[TaskRow]()
+        while len(found) < limit:
+            params = {
+                "id": instance_id,
+                "scope": scope,
+                "after": after or scope,
+                "high": scope + "]",
+                "limit": limit,
+                "param_1": 0,
+            }
+            page = [task_of(row) for row in self._db.rows(self._db.run("children_get", params))]
+            found += [row for row in page if row.state.value in wanted]
+            if len(page) < limit:
+                break
+            after = page[-1].path
+        return found[:limit]
+
+    def first_queued(self, name: str, mutex: str) -> str | None:
+        """The oldest instance that waits for a mutex."""
+        found = self._db.rows(
+            self._db.run("queued_get", {"name": name, "mutex": mutex, "limit": 1, "param_1": 0})
+        )
+        return found[0][0] if found else None
+
+    def read_blob(self, instance_id: str, key: str) -> str | None:
+        """A payload kept apart."""
+        found = self._db.rows(self._db.run("blob_get", {"id": instance_id, "key": key}))
         return found[0][0] if found else None
 
     def read_tasks(self, keys: Sequence[tuple[str, str]]) -> list[TaskRow]:
@@ -214,14 +299,30 @@ class Batch:
     def write(self, changes: Changes, *, commit: bool = True) -> None:
         """Write everything, then commit: one round trip on Postgres."""
         with self._db.pipeline():
+            self._drop(changes)
             for name, rows in changes.parts():
                 if rows:
                     upsert = _BULK[name].kind == "upsert"
                     once = _last_of_each(rows, _BULK[name].keys) if upsert else rows
                     columns, values = _COLUMNS[name]
                     self._db.many(name, dict(zip(columns, zip(*map(values, once), strict=True), strict=True)))
+            for name, values in changes.tuples():
+                if values:
+                    self._db.many(name, dict(zip(_COLUMNS[name][0], zip(*values, strict=True), strict=True)))
+            for source, target, path in changes.copies:
+                for what in ("tasks", "vars", "blobs"):
+                    params = {"source": source, "target": target, "prefix": path}
+                    self._db.run(f"copy_{what}", params)
             if commit:
                 self._db.commit()
+
+    def _drop(self, changes: Changes) -> None:
+        """What is taken back goes before anything is written, which may be the same again."""
+        for instance_id, path in changes.prunes:
+            for what in ("tasks", "checkpoints", "progress", "blobs", "vars"):
+                self._db.run(f"prune_{what}", {"id": instance_id, "prefix": path})
+        for instance_id, path in changes.unset:
+            self._db.run("unset_vars", {"id": instance_id, "prefix": path})
 
     def rollback(self) -> None:
         """Drop the transaction; never raises."""

@@ -1,7 +1,7 @@
 """Stored definitions: immutable versions by name, number and content hash.
 
 The same content under the same name is stored once, whoever stores it first; versions of a name are numbered from 1
-without gaps. Only `active` ever changes: it marks the version that a start by name takes.
+without gaps. Only `state` ever changes: a start by name takes the active version.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from sqlalchemy import Connection, Row, Select, bindparam, case, func, select, u
 from .database import Database, insert_into
 from .errors import RepositoryError, Retryable
 from .readmodels import uuid_text
+from .records import DefinitionState
 from .tables import DEFINITIONS
 
 __all__ = [
@@ -26,11 +27,13 @@ __all__ = [
     "by_name",
     "get",
     "listing",
+    "set_state",
     "store",
 ]
 
 #: Two that store at once agree in the second round; more rounds mean that others store without a pause.
 _ROUNDS: Final = 50
+_ACTIVE: Final = DEFINITIONS.c.state == DefinitionState.ACTIVE.value
 #: Everything but the text.
 _HEAD: Final = [column for column in DEFINITIONS.columns if column.name != "body"]
 
@@ -53,8 +56,13 @@ class StoredDefinition:
     version: int
     #: SHA-256 of the text, hexadecimal.
     hash: str
-    active: bool
+    state: DefinitionState
     created_at: int
+
+    @property
+    def active(self) -> bool:
+        """Is this what the name alone means?"""
+        return self.state is DefinitionState.ACTIVE
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +114,23 @@ def activate(target: Connection | Database, name: str, version: int) -> StoredDe
         return _activate(connection, name, version)
 
 
+def set_state(
+    target: Connection | Database, name: str, version: int, state: DefinitionState
+) -> StoredDefinition:
+    """Give one version a state; `active` also makes the one that was active deprecated.
+
+    Raises:
+        UnknownDefinition: there is no such version.
+    """
+    if state is DefinitionState.ACTIVE:
+        return activate(target, name, version)
+    one = (DEFINITIONS.c.name == name) & (DEFINITIONS.c.version == version)
+    with _writing(target) as connection:
+        if not connection.execute(update(DEFINITIONS).where(one).values(state=state.value)).rowcount:
+            raise UnknownDefinition(name, version)
+        return _stored(connection.execute(select(*_HEAD).where(one)).one())
+
+
 def get(connection: Connection, definition_id: str) -> DefinitionBody | None:
     """Give one definition by its id."""
     return _body(connection, select(*DEFINITIONS.columns).where(DEFINITIONS.c.id == uuid_text(definition_id)))
@@ -118,11 +143,10 @@ def by_name(
     named = select(*DEFINITIONS.columns).where(DEFINITIONS.c.name == name)
     if version is not None:
         return _body(connection, named.where(DEFINITIONS.c.version == version))
-    if not latest:
-        named = named.where(DEFINITIONS.c.active == 1)
-    return _body(
-        connection, named.order_by(DEFINITIONS.c.active.desc(), DEFINITIONS.c.version.desc()).limit(1)
-    )
+    startable = DEFINITIONS.c.state != DefinitionState.ARCHIVED.value
+    named = named.where(startable if latest else _ACTIVE)
+    first = case((_ACTIVE, 0), else_=1)
+    return _body(connection, named.order_by(first, DEFINITIONS.c.version.desc()).limit(1))
 
 
 def listing(
@@ -139,7 +163,7 @@ def listing(
     if name is not None:
         page = page.where(columns.name == name)
     if active_only:
-        page = page.where(columns.active == 1)
+        page = page.where(_ACTIVE)
     if after is not None:
         last_name, last_version = after
         page = page.where(
@@ -180,8 +204,11 @@ def _activate(connection: Connection, name: str, version: int) -> StoredDefiniti
     versions = select(DEFINITIONS.c.version).where(named).order_by(DEFINITIONS.c.version).with_for_update()
     if version not in connection.scalars(versions).all():
         raise UnknownDefinition(name, version)
-    chosen = case((DEFINITIONS.c.version == version, 1), else_=0)
-    connection.execute(update(DEFINITIONS).where(named, DEFINITIONS.c.active != chosen).values(active=chosen))
+    # two statements: the unique index on the active version of a name is checked row by row
+    before = update(DEFINITIONS).where(named, _ACTIVE, DEFINITIONS.c.version != version)
+    connection.execute(before.values(state=DefinitionState.DEPRECATED.value))
+    chosen = update(DEFINITIONS).where(named, DEFINITIONS.c.version == version)
+    connection.execute(chosen.values(state=DefinitionState.ACTIVE.value))
     return _stored(connection.execute(select(*_HEAD).where(named, DEFINITIONS.c.version == version)).one())
 
 
@@ -195,11 +222,15 @@ def _writing(target: Connection | Database) -> Generator[Connection]:
 
 
 def _stored(row: Row[Any]) -> StoredDefinition:
-    return StoredDefinition(row.id, row.name, row.version, row.hash, bool(row.active), row.created_at)
+    return StoredDefinition(
+        row.id, row.name, row.version, row.hash, DefinitionState(row.state), row.created_at
+    )
 
 
 def _body(connection: Connection, query: Select[Any]) -> DefinitionBody | None:
     row = connection.execute(query).first()
     if row is None:
         return None
-    return DefinitionBody(row.id, row.name, row.version, row.hash, bool(row.active), row.created_at, row.body)
+    return DefinitionBody(
+        row.id, row.name, row.version, row.hash, DefinitionState(row.state), row.created_at, row.body
+    )

@@ -53,8 +53,8 @@ class ForeignConnection:
     def claim_key(self, name: str, key: str, instance_id: str) -> str | None:
         """Insert the key if it is free; the id that owns it now, None when the owner cannot be seen."""
         self._begin()
-        self._batch.insert_keys([(name, key, instance_id)])
-        owner = self._batch.key_owner(name, key)
+        self._batch.insert_keys([(name, "start", key, instance_id)])
+        owner = self._batch.key_owner(name, "start", key)
         return None if owner is None else str(owner)  # the caller's connection may read ids as UUID objects
 
     def write(self, changes: Changes) -> None:

@@ -17,6 +17,7 @@ __all__ = [
     "TERMINAL_INSTANCE_STATES",
     "TERMINAL_TASK_STATES",
     "BlobRow",
+    "DefinitionState",
     "EngineRole",
     "EngineState",
     "InstanceRow",
@@ -62,6 +63,15 @@ class TaskState(StrEnum):
     SKIPPED = "skipped"
     CANCELLED = "cancelled"
     EXPIRED = "expired"
+
+
+class DefinitionState(StrEnum):
+    """`active` is what a name alone means; `deprecated` still starts when it is named; `archived` starts no more."""
+
+    DRAFT = "draft"
+    ACTIVE = "active"
+    DEPRECATED = "deprecated"
+    ARCHIVED = "archived"
 
 
 class EngineState(StrEnum):
@@ -189,8 +199,9 @@ class TaskRow:
     done: int
     failed: int
     skipped: int
-    #: Why the scope starts nothing new: `failed`, `expired`, `cancelled`, `terminated`, `completed`, `handling`, `ending`;
-    #: None while open. On an ended row: `late`, `handled`, `continued`, `undo`, `undone`.
+    #: Why the scope starts nothing new: `failed`, `expired`, `cancelled`, `terminated`, `completed`; `handling` and
+    #: `ending` while a handler or `finally` runs; None while open. On an ended row: `late`, `handled`, `continued`,
+    #: `undo`, `undone`.
     closed: str | None
     #: Last path that the sweep of a closed scope has handled.
     cursor: str | None

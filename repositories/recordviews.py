@@ -93,13 +93,13 @@ def blobs(connection: Connection, instance_id: str, keys: Iterable[str]) -> dict
 def vars(  # noqa: A001 - the table's name
     connection: Connection, instance_id: str, scope: str, names: Iterable[str]
 ) -> dict[str, VarRow]:
-    """Give the variables of one scope with these names that have been set, by name; whose `gen` counts is a rule."""
+    """Give the variables of one scope with these names that have been set, by name: of each, what was written last."""
     found: dict[str, VarRow] = {}
     owned = select(*columns_of(VARS, VarRow)).where(
         VARS.c.instance_id == uuid_text(instance_id), VARS.c.scope == scope
     )
     for part in chunks(names):
-        for row in connection.execute(owned.where(VARS.c.name.in_(part))):
+        for row in connection.execute(owned.where(VARS.c.name.in_(part)).order_by(VARS.c.rev)):
             found[row.name] = VarRow(*row)
     return found
 

@@ -23,6 +23,7 @@ from sqlalchemy import (
     bindparam,
     cast,
     column,
+    delete,
     func,
     insert,
     literal_column,
@@ -37,6 +38,7 @@ from sqlalchemy.dialects.postgresql import UUID as PG_UUID
 from sqlalchemy.dialects.postgresql import insert as pg_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
+from .rare_statements import rare_statements
 from .records import TERMINAL_TASK_STATES, EngineState
 from .tables import (
     BLOBS,
@@ -47,9 +49,12 @@ from .tables import (
     JOURNAL,
     JOURNAL_SEQUENCE,
     KEYS,
+    LABELS,
     LOGS,
+    MESSAGES,
     PROGRESS,
     SEQUENCES,
+    SIGNALS,
     TASKS,
     VARS,
 )
@@ -85,10 +90,14 @@ class Bulk:
             stmt = sqlite_insert(self.table).values({c: bindparam(c) for c in self.columns})
             changed = {v: stmt.excluded[v] for v in self.values}
             return stmt.on_conflict_do_update(index_elements=list(self.keys), set_=changed)
-        if self.kind == "insert_new":
-            stmt = sqlite_insert(self.table).values({c: bindparam(c) for c in self.columns})
+        if self.kind == "delete":
+            return delete(self.table).where(
+                *(self.table.c[key] == bindparam("k_" + key) for key in self.keys)
+            )
+        names = ("seq", *self.columns) if self.kind.startswith("numbered") else self.columns
+        if self.kind.endswith("_new"):
+            stmt = sqlite_insert(self.table).values({c: bindparam(c) for c in names})
             return stmt.on_conflict_do_nothing()
-        names = ("seq", *self.columns) if self.kind == "numbered" else self.columns
         return insert(self.table).values({c: bindparam(c) for c in names})
 
     def for_postgres(self) -> Executable:
@@ -97,16 +106,18 @@ class Bulk:
         if self.kind == "update":
             where = and_(*(self.table.c[key] == rows.c[key] for key in self.keys))
             return update(self.table).where(where).values({v: rows.c[v] for v in self.values})
+        if self.kind == "delete":
+            return delete(self.table).where(*(self.table.c[key] == rows.c[key] for key in self.keys))
         picked: list[Any] = [rows.c[name] for name in self.columns]
         names = list(self.columns)
-        if self.kind == "numbered":
+        if self.kind.startswith("numbered"):
             names, picked = ["seq", *names], [JOURNAL_SEQUENCE.next_value(), *picked]
         source = select(*picked)
         if self.kind == "upsert":
             stmt = pg_insert(self.table).from_select(names, source)
             changed = {v: stmt.excluded[v] for v in self.values}
             return stmt.on_conflict_do_update(index_elements=list(self.keys), set_=changed)
-        if self.kind == "insert_new":
+        if self.kind.endswith("_new"):
             return pg_insert(self.table).from_select(names, source).on_conflict_do_nothing()
         return insert(self.table).from_select(names, source)
 
@@ -134,7 +145,8 @@ _LEAF_NEW: Final = (
 ).split()
 _SCOPE_NEW: Final = (
     "scope executor gen state attempt engine queue priority ready_at wake_at remaining "
-    "open total next width done failed skipped closed output output_ref error started_at ended_at"
+    "open total next width done failed skipped closed output output_ref error started_at ended_at "
+    "phase deadline_at awaits memo excused"
 ).split()
 _LEAF_SET: Final = (
     "gen state attempt failures crashes engine ready_at wake_at remaining closed "
@@ -142,9 +154,13 @@ _LEAF_SET: Final = (
 ).split()
 _SCOPE_SET: Final = (
     "gen state attempt failures crashes engine ready_at wake_at remaining "
-    "open total next width done failed skipped closed cursor output output_ref error started_at ended_at"
+    "open total next width done failed skipped closed cursor output output_ref error started_at ended_at "
+    "phase deadline_at awaits memo excused"
 ).split()
+_VAR_KEY: Final = ("instance_id", "scope", "name", "writer")
+_INSTANCE_SET: Final = "definition_id version state gen sweeps reason started_at ended_at vars_rev".split()
 _TASK_KEY: Final = ("instance_id", "path")
+_SIGNAL: Final = "instance_id id name value value_ref at consumed_by".split()
 
 
 def bulk_statements() -> dict[str, Bulk]:
@@ -157,13 +173,17 @@ def bulk_statements() -> dict[str, Bulk]:
         "leaf_set": Bulk("update", TASKS, _TASK_KEY, _LEAF_SET),
         "scope_set": Bulk("update", TASKS, _TASK_KEY, _SCOPE_SET),
         "instance_new": Bulk("insert", INSTANCES, ["id"], instance_new),
-        "instance_set": Bulk(
-            "update", INSTANCES, ["id"], ["state", "gen", "sweeps", "reason", "started_at", "ended_at"]
-        ),
+        "instance_set": Bulk("update", INSTANCES, ["id"], _INSTANCE_SET),
         "journal": Bulk("numbered", JOURNAL, [], journal),
-        "key_new": Bulk("insert_new", KEYS, ["name", "key"], ["instance_id"]),
+        "key_new": Bulk("insert_new", KEYS, ["name", "kind", "key"], ["instance_id"]),
+        "key_end": Bulk("delete", KEYS, ["name", "kind", "key", "instance_id"], []),
+        "signal_new": Bulk("numbered_new", SIGNALS, [], _SIGNAL),
+        "signal_taken": Bulk("update", SIGNALS, ["instance_id", "id"], ["consumed_by"]),
+        "message_new": Bulk("insert_new", MESSAGES, ["instance_id", "source"], ["kind", "body", "at"]),
+        "message_end": Bulk("delete", MESSAGES, ["instance_id", "source"], []),
+        "label_new": Bulk("insert_new", LABELS, ["instance_id", "name"], ["value"]),
         "blob_new": Bulk("insert_new", BLOBS, ["instance_id", "key"], ["body"]),
-        "var_set": Bulk("upsert", VARS, ["instance_id", "scope", "name"], ["gen", "value", "value_ref"]),
+        "var_set": Bulk("upsert", VARS, _VAR_KEY, ["rev", "gen", "value", "value_ref"]),
         "checkpoint_set": Bulk("upsert", CHECKPOINTS, _TASK_KEY, ["attempt", "at", "value"]),
         "progress_set": Bulk("upsert", PROGRESS, _TASK_KEY, ["attempt", "at", "fraction", "message"]),
         "log_new": Bulk("numbered", LOGS, [], ["instance_id", "path", "attempt", "at", "level", "message"]),
@@ -292,8 +312,9 @@ def single_statements(dialect: str) -> dict[str, Any]:
         .order_by(TASKS.c.path)
         .limit(bindparam("limit")),
         "key_get": select(KEYS.c.instance_id).where(
-            KEYS.c.name == bindparam("name"), KEYS.c.key == bindparam("key")
+            KEYS.c.name == bindparam("name"), KEYS.c.kind == bindparam("kind"), KEYS.c.key == bindparam("key")
         ),
+        **rare_statements(dialect),
         "definition_get": select(*DEFINITIONS.columns).where(DEFINITIONS.c.id == bindparam("id")),
         "receipt": select(ENGINES.c.batch, ENGINES.c.state).where(ENGINES.c.id == bindparam("me")),
         "next_wake": select(func.min(TASKS.c.wake_at)).where(TASKS.c.wake_at.is_not(None)),

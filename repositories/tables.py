@@ -33,6 +33,7 @@ from .records import (
     ACTIVE_INSTANCE_STATES,
     TERMINAL_INSTANCE_STATES,
     TERMINAL_TASK_STATES,
+    DefinitionState,
     EngineRole,
     EngineState,
     InstanceState,
@@ -48,9 +49,12 @@ __all__ = [
     "JOURNAL",
     "JOURNAL_SEQUENCE",
     "KEYS",
+    "LABELS",
     "LOGS",
+    "MESSAGES",
     "PROGRESS",
     "SEQUENCES",
+    "SIGNALS",
     "TASKS",
     "VARS",
     "Checkpoint",
@@ -58,8 +62,11 @@ __all__ = [
     "Engine",
     "Instance",
     "Journal",
+    "Label",
     "LogLine",
+    "Message",
     "Progress",
+    "Signal",
     "Task",
     "metadata",
 ]
@@ -109,13 +116,21 @@ class Definition(_Base, table=True):
     version: int = _col(Integer())
     hash: str = _col(String(64))
     body: str = _col(Text())
-    active: bool = _col(Integer(), default="0")
+    state: str = _col(String(16), default="draft")
     created_at: int = _big()
 
     __table_args__: Any = (
         Index("definitions_name_version", "name", "version", unique=True),
         Index("definitions_name_hash", "name", "hash", unique=True),
+        Index(
+            "definitions_active",
+            "name",
+            unique=True,
+            postgresql_where=text("state = 'active'"),
+            sqlite_where=text("state = 'active'"),
+        ),
         CheckConstraint("version >= 1", name="definitions_version"),
+        CheckConstraint(_in("state", set(DefinitionState)), name="definitions_state"),
     )
 
 
@@ -137,10 +152,20 @@ class Instance(_Base, table=True):
     created_at: int = _big()
     started_at: int | None = _big(null=True)
     ended_at: int | None = _big(null=True)
+    parent_id: str | None = _col(ID, null=True)
+    parent_path: str | None = _col(PATH, null=True)
+    depth: int = _col(Integer(), default="0")
+    mutex: str | None = _col(Text(), null=True)
+    labels: str | None = _col(Text(), null=True)
+    start_at: int | None = _big(null=True)
+    expires_at: int | None = _big(null=True)
+    vars_rev: int = _col(Integer(), default="0")
 
     __table_args__: Any = (
         Index("instances_created", "created_at", "id"),
         Index("instances_name_created", "name", "created_at", "id"),
+        _partial("instances_parent", "parent_id", where="parent_id IS NOT NULL"),
+        _partial("instances_queued", "name", "mutex", "id", where="state = 'queued' AND mutex IS NOT NULL"),
         _partial("instances_active", "id", where=_in("state", ACTIVE_INSTANCE_STATES)),
         CheckConstraint(_in("state", set(InstanceState)), name="instances_state"),
         CheckConstraint(
@@ -153,10 +178,11 @@ class Instance(_Base, table=True):
 
 
 class Key(_Base, table=True):
-    """Start keys: unique per definition name, for ever within retention."""
+    """Start keys, unique per definition name for ever within retention; mutexes, held by one live instance."""
 
     __tablename__: Any = "keys"
     name: str = _key(Text())
+    kind: str = _key(String(8))
     key: str = _key(Text())
     instance_id: str = _col(ID)
 
@@ -194,8 +220,14 @@ class Task(_Base, table=True):
     error: str | None = _col(Text(), null=True)
     started_at: int | None = _big(null=True)
     ended_at: int | None = _big(null=True)
+    phase: str | None = _col(String(16), null=True)
+    deadline_at: int | None = _big(null=True)
+    awaits: str | None = _col(Text(), null=True)
+    memo: str | None = _col(Text(), null=True)
+    excused: int = _col(Integer(), default="0")
 
     __table_args__: Any = (
+        _partial("tasks_awaits", "instance_id", "awaits", where="awaits IS NOT NULL"),
         CheckConstraint(_in("state", set(TaskState)), name="tasks_state"),
         CheckConstraint("(state = 'running') = (engine IS NOT NULL)", name="tasks_engine"),
         CheckConstraint("(state = 'queued') = (ready_at IS NOT NULL)", name="tasks_ready"),
@@ -277,9 +309,51 @@ class Var(_Base, table=True):
     instance_id: str = _key(ID)
     scope: str = _key(PATH)
     name: str = _key(Text())
+    writer: str = _key(PATH)
+    rev: int = _col(Integer(), default="0")
     gen: int = _col(Integer(), default="0")
     value: str | None = _col(Text(), null=True)
     value_ref: str | None = _col(Text(), null=True)
+
+
+class Signal(_Base, table=True):
+    """Named messages to an instance, parked until a wait takes them."""
+
+    __tablename__: Any = "signals"
+    instance_id: str = _key(ID)
+    id: str = _key(Text())
+    name: str = _col(Text())
+    value: str | None = _col(Text(), null=True)
+    value_ref: str | None = _col(Text(), null=True)
+    at: int = _big()
+    consumed_by: str | None = _col(PATH, null=True)
+    seq: int = _big()
+
+    __table_args__: Any = (
+        _partial("signals_parked", "instance_id", "name", "seq", where="consumed_by IS NULL"),
+    )
+
+
+class Message(_Base, table=True):
+    """What an instance tells another one; deleted by the transaction that applies it, so the table is nearly empty."""
+
+    __tablename__: Any = "messages"
+    instance_id: str = _key(ID)
+    source: str = _key(Text())
+    kind: str = _col(String(16))
+    body: str = _col(Text())
+    at: int = _big()
+
+
+class Label(_Base, table=True):
+    """Labels of instances, for filters."""
+
+    __tablename__: Any = "labels"
+    instance_id: str = _key(ID)
+    name: str = _key(Text())
+    value: str = _col(Text())
+
+    __table_args__: Any = (Index("labels_name_value", "name", "value", "instance_id"),)
 
 
 class Checkpoint(_Base, table=True):
@@ -330,6 +404,9 @@ JOURNAL: Final = _table(Journal)
 ENGINES: Final = _table(Engine)
 BLOBS: Final = _table(Blob)
 VARS: Final = _table(Var)
+SIGNALS: Final = _table(Signal)
+MESSAGES: Final = _table(Message)
+LABELS: Final = _table(Label)
 CHECKPOINTS: Final = _table(Checkpoint)
 PROGRESS: Final = _table(Progress)
 LOGS: Final = _table(LogLine)

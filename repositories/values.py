@@ -7,10 +7,18 @@ from collections.abc import Iterable, Iterator
 from sqlalchemy import Connection, select, tuple_
 
 from .batch import task_of
-from .records import TaskRow
-from .tables import BLOBS, CHECKPOINTS, INSTANCES, TASKS, VARS
+from .records import MessageRow, SignalRow, TaskRow
+from .tables import BLOBS, CHECKPOINTS, INSTANCES, MESSAGES, SIGNALS, TASKS, VARS
 
-__all__ = ["read_blobs", "read_checkpoint", "read_inputs", "read_tasks", "read_vars"]
+__all__ = [
+    "pending_messages",
+    "read_blobs",
+    "read_checkpoint",
+    "read_inputs",
+    "read_signals",
+    "read_tasks",
+    "read_vars",
+]
 
 Key = tuple[str, str]
 #: Keys per statement: far below the bind limits of both databases.
@@ -52,15 +60,29 @@ def read_blobs(connection: Connection, keys: Iterable[Key]) -> dict[Key, str]:
 def read_vars(
     connection: Connection, keys: Iterable[tuple[str, str, str]]
 ) -> dict[tuple[str, str, str], tuple[str | None, str | None]]:
-    """Variables by `(instance, scope, name)` as (text, ref)."""
+    """Variables by `(instance, scope, name)` as (text, ref): of each, what was written last."""
     listed = list(keys)
     found: dict[tuple[str, str, str], tuple[str | None, str | None]] = {}
     for start in range(0, len(listed), _CHUNK):
-        query = select(VARS.c.instance_id, VARS.c.scope, VARS.c.name, VARS.c.value, VARS.c.value_ref).where(
-            tuple_(VARS.c.instance_id, VARS.c.scope, VARS.c.name).in_(listed[start : start + _CHUNK])
-        )
+        key = (VARS.c.instance_id, VARS.c.scope, VARS.c.name)
+        wanted = tuple_(*key).in_(listed[start : start + _CHUNK])
+        query = select(*key, VARS.c.value, VARS.c.value_ref).where(wanted).order_by(VARS.c.rev)
         found |= {(r[0], r[1], r[2]): (r[3], r[4]) for r in connection.execute(query)}
     return found
+
+
+def read_signals(connection: Connection, instance_id: str, name: str, limit: int = 1_000) -> list[SignalRow]:
+    """Parked signals of a name in the order of their arrival."""
+    query = select(*SIGNALS.columns).where(
+        SIGNALS.c.instance_id == instance_id, SIGNALS.c.name == name, SIGNALS.c.consumed_by.is_(None)
+    )
+    return [SignalRow(*row) for row in connection.execute(query.order_by(SIGNALS.c.seq).limit(limit))]
+
+
+def pending_messages(connection: Connection, limit: int) -> list[MessageRow]:
+    """Messages between instances that nobody has applied, oldest first."""
+    query = select(*MESSAGES.columns).order_by(MESSAGES.c.at).limit(limit)
+    return [MessageRow(*row) for row in connection.execute(query)]
 
 
 def read_inputs(connection: Connection, instance_id: str) -> tuple[str | None, str | None] | None:

@@ -100,7 +100,11 @@ def instance(connection: Connection, instance_id: str) -> InstanceView | None:
 
 def instance_by_key(connection: Connection, name: str, key: str) -> InstanceView | None:
     """Give the run that was started under this key of this definition name."""
-    owner = select(KEYS.c.instance_id).where(KEYS.c.name == name, KEYS.c.key == key).scalar_subquery()
+    owner = (
+        select(KEYS.c.instance_id)
+        .where(KEYS.c.name == name, KEYS.c.kind == "start", KEYS.c.key == key)
+        .scalar_subquery()
+    )
     return _full(connection.execute(_view().where(INSTANCES.c.id == owner)).mappings().first())
 
 

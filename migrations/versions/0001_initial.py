@@ -41,6 +41,7 @@ def upgrade() -> None:
     """Make every table of the first release."""
     _definitions()
     _instances()
+    _between()
     _tasks()
     _journal()
     _engines()
@@ -64,6 +65,9 @@ def downgrade() -> None:
         "engines",
         "journal",
         "tasks",
+        "messages",
+        "signals",
+        "labels",
         "keys",
         "instances",
         "definitions",
@@ -91,10 +95,21 @@ def _definitions() -> None:
         _required("version", sa.Integer()),
         _required("hash", sa.String(64)),
         _required("body", sa.Text()),
-        _required("active", sa.Integer(), "0"),
+        _required("state", sa.String(16), "draft"),
         _required("created_at", sa.BigInteger()),
         sa.PrimaryKeyConstraint("id"),
         sa.CheckConstraint("version >= 1", name="definitions_version"),
+        sa.CheckConstraint(
+            "state IN ('active', 'archived', 'deprecated', 'draft')", name="definitions_state"
+        ),
+    )
+    op.create_index(
+        "definitions_active",
+        "definitions",
+        ["name"],
+        unique=True,
+        postgresql_where=sa.text("state = 'active'"),
+        sqlite_where=sa.text("state = 'active'"),
     )
     op.create_index("definitions_name_version", "definitions", ["name", "version"], unique=True)
     op.create_index("definitions_name_hash", "definitions", ["name", "hash"], unique=True)
@@ -117,6 +132,14 @@ def _instances() -> None:
         _required("created_at", sa.BigInteger()),
         _optional("started_at", sa.BigInteger()),
         _optional("ended_at", sa.BigInteger()),
+        _optional("parent_id", ID),
+        _optional("parent_path", PATH),
+        _required("depth", sa.Integer(), "0"),
+        _optional("mutex", sa.Text()),
+        _optional("labels", sa.Text()),
+        _optional("start_at", sa.BigInteger()),
+        _optional("expires_at", sa.BigInteger()),
+        _required("vars_rev", sa.Integer(), "0"),
         sa.PrimaryKeyConstraint("id"),
         sa.CheckConstraint(INSTANCE_STATES, name="instances_state"),
         sa.CheckConstraint(INSTANCE_ENDED, name="instances_ended"),
@@ -127,12 +150,53 @@ def _instances() -> None:
     op.create_index("instances_created", "instances", ["created_at", "id"])
     op.create_index("instances_name_created", "instances", ["name", "created_at", "id"])
     _partial("instances_active", "instances", ["id"], ACTIVE)
+    _partial("instances_parent", "instances", ["parent_id"], "parent_id IS NOT NULL")
+    _partial(
+        "instances_queued",
+        "instances",
+        ["name", "mutex", "id"],
+        "state = 'queued' AND mutex IS NOT NULL",
+    )
     op.create_table(
         "keys",
         _required("name", sa.Text()),
+        _required("kind", sa.String(8)),
         _required("key", sa.Text()),
         _required("instance_id", ID),
-        sa.PrimaryKeyConstraint("name", "key"),
+        sa.PrimaryKeyConstraint("name", "kind", "key"),
+    )
+    op.create_table(
+        "labels",
+        _required("instance_id", ID),
+        _required("name", sa.Text()),
+        _required("value", sa.Text()),
+        sa.PrimaryKeyConstraint("instance_id", "name"),
+    )
+    op.create_index("labels_name_value", "labels", ["name", "value", "instance_id"])
+
+
+def _between() -> None:
+    op.create_table(
+        "signals",
+        _required("instance_id", ID),
+        _required("id", sa.Text()),
+        _required("name", sa.Text()),
+        _optional("value", sa.Text()),
+        _optional("value_ref", sa.Text()),
+        _required("at", sa.BigInteger()),
+        _optional("consumed_by", PATH),
+        _required("seq", sa.BigInteger()),
+        sa.PrimaryKeyConstraint("instance_id", "id"),
+    )
+    _partial("signals_parked", "signals", ["instance_id", "name", "seq"], "consumed_by IS NULL")
+    op.create_table(
+        "messages",
+        _required("instance_id", ID),
+        _required("source", sa.Text()),
+        _required("kind", sa.String(16)),
+        _required("body", sa.Text()),
+        _required("at", sa.BigInteger()),
+        sa.PrimaryKeyConstraint("instance_id", "source"),
     )
 
 
@@ -168,6 +232,11 @@ def _tasks() -> None:
         _optional("error", sa.Text()),
         _optional("started_at", sa.BigInteger()),
         _optional("ended_at", sa.BigInteger()),
+        _optional("phase", sa.String(16)),
+        _optional("deadline_at", sa.BigInteger()),
+        _optional("awaits", sa.Text()),
+        _optional("memo", sa.Text()),
+        _required("excused", sa.Integer(), "0"),
         sa.PrimaryKeyConstraint("instance_id", "path"),
         *_task_checks(),
         **FILLFACTOR,
@@ -175,6 +244,7 @@ def _tasks() -> None:
     ready: list[Any] = ["queue", sa.text("priority DESC"), "ready_at"]
     _partial("tasks_ready", "tasks", ready, "ready_at IS NOT NULL")
     _partial("tasks_wake", "tasks", ["wake_at"], "wake_at IS NOT NULL")
+    _partial("tasks_awaits", "tasks", ["instance_id", "awaits"], "awaits IS NOT NULL")
 
 
 def _task_checks() -> list[sa.CheckConstraint]:
@@ -254,10 +324,12 @@ def _payloads() -> None:
         _required("instance_id", ID),
         _required("scope", PATH),
         _required("name", sa.Text()),
+        _required("writer", PATH),
+        _required("rev", sa.Integer(), "0"),
         _required("gen", sa.Integer(), "0"),
         _optional("value", sa.Text()),
         _optional("value_ref", sa.Text()),
-        sa.PrimaryKeyConstraint("instance_id", "scope", "name"),
+        sa.PrimaryKeyConstraint("instance_id", "scope", "name", "writer"),
     )
     op.create_table(
         "checkpoints",

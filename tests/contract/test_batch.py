@@ -89,7 +89,7 @@ def test_every_kind_of_row_comes_back_as_it_was_written(writer: Writer, database
             new_leaves=[leaf],
             new_scopes=[scope],
             blobs=[BlobRow(ONE, odd, odd)],
-            vars=[VarRow(ONE, "", "v", 2, odd, None)],
+            vars=[VarRow(ONE, "", "v", "s", 1, 2, odd, None)],
             logs=[LogRow(ONE, "a", 1, 2, "info", odd)],
             checkpoints=[CheckpointRow(ONE, "a", 1, 2, odd)],
             progress=[ProgressRow(ONE, "a", 1, 2, 0.25, odd), ProgressRow(ONE, "b", 1, 2, 1.0, None)],
@@ -103,7 +103,7 @@ def test_every_kind_of_row_comes_back_as_it_was_written(writer: Writer, database
         assert views.task(connection, ONE, odd) == leaf
         assert views.task(connection, ONE, "") == scope
         assert views.blob(connection, ONE, odd) == odd
-        assert views.vars(connection, ONE, "", ["v"])["v"] == VarRow(ONE, "", "v", 2, odd, None)
+        assert views.vars(connection, ONE, "", ["v"])["v"] == VarRow(ONE, "", "v", "s", 1, 2, odd, None)
         assert [line.message for line in views.logs(connection, ONE)] == [odd]
         assert views.checkpoint(connection, ONE, "a") == CheckpointRow(ONE, "a", 1, 2, odd)
         assert [p.fraction for p in views.progress(connection, ONE)] == [0.25, 1.0]
@@ -134,13 +134,13 @@ def test_payloads_are_stored_once_and_the_last_value_of_a_variable_wins(
     writer: Writer, database: Database
 ) -> None:
     blob = BlobRow(ONE, "h", "first")
-    writer.do(Changes(new_instances=[instance(1)], blobs=[blob], vars=[VarRow(ONE, "", "v", 0, "1", None)]))
+    writer.do(Changes(new_instances=[instance(1)], blobs=[blob], vars=[VarRow(ONE, "", "v", "s", 1, 0, "1", None)]))
     writer.do(
-        Changes(blobs=[BlobRow(ONE, "h", "second"), blob], vars=[VarRow(ONE, "", "v", 1, None, "h")]), ONE
+        Changes(blobs=[BlobRow(ONE, "h", "second"), blob], vars=[VarRow(ONE, "", "v", "s", 1, 1, None, "h")]), ONE
     )
     with database.read() as connection:
         assert views.blob(connection, ONE, "h") == "first"
-        assert views.vars(connection, ONE, "", ["v"])["v"] == VarRow(ONE, "", "v", 1, None, "h")
+        assert views.vars(connection, ONE, "", ["v"])["v"] == VarRow(ONE, "", "v", "s", 1, 1, None, "h")
 
 
 def test_a_bad_row_spoils_its_whole_batch_and_the_connection_goes_on(
@@ -183,26 +183,26 @@ def test_the_rest_below_a_path_is_read_in_order(writer: Writer) -> None:
 
 def test_the_first_start_with_a_key_owns_it(writers: Callable[[], Writer]) -> None:
     first, second = writers(), writers()
-    first.open(new_keys=[("flow", "k", ONE)])
-    assert first.batch.key_owner("flow", "k") == ONE
+    first.open(new_keys=[("flow", "start", "k", ONE)])
+    assert first.batch.key_owner("flow", "start", "k") == ONE
     first.batch.write(Changes(new_instances=[instance(1)]))
-    second.open(new_keys=[("flow", "k", TWO), ("other", "k", TWO)])
-    assert second.batch.key_owner("flow", "k") == ONE
-    assert second.batch.key_owner("other", "k") == TWO
-    assert second.batch.key_owner("flow", "absent") is None
+    second.open(new_keys=[("flow", "start", "k", TWO), ("other", "start", "k", TWO)])
+    assert second.batch.key_owner("flow", "start", "k") == ONE
+    assert second.batch.key_owner("other", "start", "k") == TWO
+    assert second.batch.key_owner("flow", "start", "absent") is None
     second.batch.rollback()
     first.open()
-    assert first.batch.key_owner("other", "k") is None
+    assert first.batch.key_owner("other", "start", "k") is None
     first.batch.rollback()
 
 
 def test_of_two_starts_at_once_the_second_finds_the_first(writers: Callable[[], Writer]) -> None:
     first, second = writers(), writers()
-    first.open(new_keys=[("flow", "k", ONE)])
+    first.open(new_keys=[("flow", "start", "k", ONE)])
 
     def start() -> str | None:
-        second.open(new_keys=[("flow", "k", TWO)])
-        owner = second.batch.key_owner("flow", "k")
+        second.open(new_keys=[("flow", "start", "k", TWO)])
+        owner = second.batch.key_owner("flow", "start", "k")
         second.batch.rollback()
         return owner
 

@@ -49,13 +49,13 @@ def _busy(writer: Writer, number: int) -> None:
             new_instances=[instance(number)],
             new_leaves=[ready(number, "a")],
             journal=[journal(number, "a")],
-            vars=[VarRow(instance_id(number), "", "v", 0, "1", None)],
+            vars=[VarRow(instance_id(number), "", "v", "s", 1, 0, "1", None)],
         ),
         instance_id(number),
         keys=[(instance_id(number), "a")],
         claim=WISH,
         due_limit=5,
-        new_keys=[("flow", f"k{number}", instance_id(number))],
+        new_keys=[("flow", "start", f"k{number}", instance_id(number))],
     )
 
 

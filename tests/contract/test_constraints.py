@@ -120,7 +120,7 @@ UNIQUE: list[tuple[Table, dict[str, Any], dict[str, Any]]] = [
     (DEFINITIONS, DEFINITION, {"version": 2, "hash": "other"}),
     (INSTANCES, INSTANCE, {"name": "g"}),
     (TASKS, TASK, {"state": "blocked"}),
-    (KEYS, {"name": "f", "key": "k", "instance_id": ID}, {"instance_id": OTHER}),
+    (KEYS, {"name": "f", "kind": "start", "key": "k", "instance_id": ID}, {"instance_id": OTHER}),
     (ENGINES, ENGINE, {"pid": 2}),
 ]
 

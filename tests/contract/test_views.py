@@ -63,7 +63,7 @@ def test_an_id_is_found_however_it_is_written(database: Database) -> None:
 
 def test_a_start_key_leads_to_its_instance(database: Database) -> None:
     insert(database, INSTANCES, instance(1, key="k"), instance(2))
-    insert(database, KEYS, {"name": "flow", "key": "k", "instance_id": IDS[1]})
+    insert(database, KEYS, {"name": "flow", "kind": "start", "key": "k", "instance_id": IDS[1]})
     with database.read() as connection:
         found = views.instance_by_key(connection, "flow", "k")
         assert found is not None
