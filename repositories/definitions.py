@@ -94,7 +94,7 @@ def store(
     if isinstance(target, Database):
         with target.read() as connection:
             known = connection.execute(_same(name, hash)).first()
-        if known is not None and (known.active or not activate):
+        if known is not None and (known.state == DefinitionState.ACTIVE.value or not activate):
             return _stored(known)
     row = {"id": id, "name": name, "hash": hash, "body": body, "created_at": now}
     with _writing(target) as connection:

@@ -36,6 +36,7 @@ GOOD: dict[str, tuple[Table, dict[str, Any]]] = {
 #: Constraint → rows it must refuse, as changes of the good row of its table.
 BAD: dict[str, list[dict[str, Any]]] = {
     "definitions_version": [{"version": 0}, {"version": -1}],
+    "definitions_state": [{"state": "retired"}],
     "instances_state": [{"state": "nonsense"}, {"state": ""}],
     "instances_ended": [
         {"ended_at": 1},

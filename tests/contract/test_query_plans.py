@@ -143,7 +143,7 @@ SINGLES: dict[str, tuple[dict[str, Any], dict[str, int]]] = {
     "next_wake": ({}, {"tasks_wake": 1}),
     "fence": ({"me": DEAD, "n": 1, "ttl": 1}, {}),
     "receipt": ({"me": DEAD}, {}),
-    "key_get": ({"name": "f", "key": "k"}, {}),
+    "key_get": ({"name": "f", "kind": "start", "key": "k"}, {}),
     "definition_get": ({"id": DEAD}, {}),
 }
 
