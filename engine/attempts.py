@@ -10,7 +10,9 @@ from typing import assert_never
 
 from ..executors.base import TaskError
 from ..repositories.batch import CheckpointRow, ProgressRow
-from ..repositories.records import InstanceState, LogRow, TaskRow, TaskState, VarRow
+from ..repositories.records import TERMINAL_TASK_STATES, InstanceState, LogRow, TaskRow, TaskState
+from .assigning import write_vars
+from .beginning import answered, begin_queued
 from .draft import Draft
 from .events import (
     Applied,
@@ -22,25 +24,38 @@ from .events import (
     TaskEnded,
     TimerDue,
 )
-from .lifecycle import answered, expire, past_deadline, unpark
+from .flows import child_started
+from .lifecycle import expire, force, unpark
 from .outcomes import (
     Cancelled,
+    Chose,
     Entered,
     Expanded,
     Failed,
+    Received,
     Released,
     RetryLater,
     Skipped,
+    Started,
     Succeeded,
     Suspended,
+    Turned,
 )
 from .plan import PlanNode, address_of
 from .retry import CRASH_BUDGET, retry_delay
 from .ripple import Ripple
-from .rows import error_text, parent_path
+from .rows import error_text, node_of, remember
+from .starting import runs_executor
 from .states import TaskEvent
+from .stopping import CLOSED
+from .waits import received, suspended, wait_due
 
 __all__ = ["claim", "executor_missing", "lease_expired", "note", "task_ended", "timer_due"]
+
+#: Instance states in which a ready task may be taken.
+_ACTIVE = frozenset({InstanceState.PENDING, InstanceState.RUNNING})
+#: … when it is part of ending the run: a handler, an `undo`, `finally`.
+_ENDING = frozenset({InstanceState.CANCELLING, InstanceState.COMPENSATING})
 
 
 def _held(draft: Draft, path: str, attempt: int, engine: str) -> TaskRow | None:
@@ -73,10 +88,12 @@ def task_ended(draft: Draft, event: TaskEnded) -> Applied:
     return answered(draft)
 
 
-def _apply_outcome(ripple: Ripple, row: TaskRow, event: TaskEnded) -> None:  # noqa: C901 - one case an outcome
+def _apply_outcome(ripple: Ripple, row: TaskRow, event: TaskEnded) -> None:  # noqa: C901, PLR0912 - one case an outcome
     outcome = event.outcome
-    if row.closed == "cancelled" and (row.executor is None or not isinstance(outcome, Succeeded)):
-        ripple.ended(ripple.draft.move(row, TaskEvent.CANCEL, "stopped"))
+    if row.closed in {"cancelled", "terminated"} and (
+        not runs_executor(row) or not isinstance(outcome, Succeeded)
+    ):
+        ripple.finish(row, TaskEvent.CANCEL, "stopped")
         return
     match outcome:
         case Succeeded():
@@ -95,13 +112,28 @@ def _apply_outcome(ripple: Ripple, row: TaskRow, event: TaskEnded) -> None:  # n
         case Released():
             _give_back(ripple, row, TaskEvent.RELEASE, outcome.reason)
         case Suspended():
-            _suspend(ripple, row, outcome)
+            suspended(ripple, row, outcome)
+        case Received():
+            received(ripple, row, outcome)
         case Expanded():
-            ripple.parallel.generate_parallel_tasks(row, _node(ripple, row), outcome)
+            _expanded(ripple, row, _node(ripple, row), outcome)
+        case Turned():
+            ripple.turns.turned(row, _node(ripple, row), again=outcome.again)
+        case Chose():
+            ripple.choices.chose(row, _node(ripple, row), outcome)
+        case Started():
+            child_started(ripple, row, outcome)
         case Entered():
             ripple.enter(ripple.draft.move(row, TaskEvent.ENTER, "entered"))
         case _:
             assert_never(outcome)
+
+
+def _expanded(ripple: Ripple, row: TaskRow, node: PlanNode, outcome: Expanded) -> None:
+    if node.kind == "loop":
+        ripple.turns.expanded(row, node, outcome)
+    else:
+        ripple.parallel.generate_parallel_tasks(row, node, outcome)
 
 
 def _node(ripple: Ripple, row: TaskRow) -> PlanNode:
@@ -112,36 +144,16 @@ def _succeed(ripple: Ripple, row: TaskRow, outcome: Succeeded) -> None:
     draft = ripple.draft
     row.output, row.output_ref = draft.store(outcome.output)
     row.crashes = 0
-    for name, payload in outcome.vars.items():
-        text, ref = draft.store(payload)
-        owner = _var_scope(ripple, row, name)
-        draft.changes.vars.append(VarRow(row.instance_id, owner, name, draft.instance.gen, text, ref))
-    ripple.ended(draft.move(row, TaskEvent.SUCCEED, "completed"))
-
-
-def _var_scope(ripple: Ripple, row: TaskRow, name: str) -> str:
-    """Path of the scope that owns the variable: the nearest definition or map item (DSL rule 15)."""
-    owner = ripple.plan.vars[_node(ripple, row).scope, name]
-    path: str | None = row.path
-    while path is not None and (address_of(path) != owner or path == row.path):
-        path = parent_path(path)
-    return path or ""
-
-
-def _suspend(ripple: Ripple, row: TaskRow, outcome: Suspended) -> None:
-    draft = ripple.draft
-    if ripple.is_closed(draft.known(row.scope or "")):
-        ripple.ended(draft.move(row, TaskEvent.CANCEL, "scope closed"))
-        return
-    row = draft.edit(row.path, counters=True)
-    draft.move(row, TaskEvent.SUSPEND, "timer")
-    row.total = 0  # from now on a claim evaluates the output, not the duration
-    row.wake_at = draft.now + outcome.delay
+    write_vars(ripple, row, outcome.vars)
+    if row.phase == "handler":
+        ripple.failures.evaluated(row, None)
+    else:
+        ripple.finish(row, TaskEvent.SUCCEED, "completed")
 
 
 def _give_back(ripple: Ripple, row: TaskRow, event: TaskEvent, reason: str, delay: int = 0) -> None:
     draft = ripple.draft
-    if row.scope is not None and ripple.is_closed(draft.known(row.scope)):
+    if ripple.is_stopped(row):
         ripple.ended(draft.move(row, TaskEvent.CANCEL, "scope closed"))
         return
     row = draft.move(row, event, reason)
@@ -152,9 +164,8 @@ def _give_back(ripple: Ripple, row: TaskRow, event: TaskEvent, reason: str, dela
 def _attempt_failed(ripple: Ripple, row: TaskRow, error: TaskError) -> None:
     """Retry by the node's policy, or fail for good (DSL rule 20)."""
     draft = ripple.draft
-    node = ripple.plan.nodes.get(address_of(row.path))
-    row.failures += 1
-    row.error = error_text(
+    node = node_of(ripple.plan, row)
+    text = error_text(
         error.code,
         error.message,
         node=node.name if node else "",
@@ -162,16 +173,26 @@ def _attempt_failed(ripple: Ripple, row: TaskRow, error: TaskError) -> None:
         attempt=row.attempt,
         details=error.details,
     )
-    closed = row.scope is not None and ripple.is_closed(draft.known(row.scope))
+    if row.phase == "handler":
+        ripple.failures.evaluated(row, text)
+        return
+    row.failures += 1
+    row.error = text
     delay = None
-    if node is not None and node.kind == "run" and not closed:
+    if node is not None and node.kind in {"run", "flow"} and row.phase is None and not ripple.is_stopped(row):
         delay = retry_delay(node.retry, error, row.failures, f"{row.instance_id}/{row.path}")
-    if delay is not None and node is not None:
+    if delay is not None and node is not None and not _too_late(draft, row, delay):
         _give_back(
             ripple, row, TaskEvent.RETRY, f"retry {row.failures} of {node.retry.max}: {error.code}", delay
         )
-    else:
-        ripple.ended(draft.move(row, TaskEvent.FAIL, error.code))
+        return
+    if error.codes:
+        remember(draft.edit(row.path, counters=True), codes=list(error.codes))
+    ripple.failures.fail(row, error.code)
+
+
+def _too_late(draft: Draft, row: TaskRow, delay: int) -> bool:
+    return row.deadline_at is not None and draft.now + delay >= row.deadline_at
 
 
 def claim(draft: Draft, event: Claim) -> Applied:
@@ -179,47 +200,56 @@ def claim(draft: Draft, event: Claim) -> Applied:
     row = draft.row(event.path) if draft.has_instance else None
     if row is None or row.state is not TaskState.QUEUED:
         return Applied("ignored", event.instance_id)
-    if draft.instance.state is InstanceState.PAUSED:
+    state = draft.instance.state
+    if state is InstanceState.PAUSED:
         draft.move(row, TaskEvent.HOLD, "paused")  # out of the ready index: each row is met once
         return answered(draft, "ignored")
-    if draft.instance.state not in {InstanceState.PENDING, InstanceState.RUNNING}:
-        return answered(draft, "ignored")
     ripple = Ripple(draft)
-    if draft.instance.sweeps and row.scope is not None and ripple.is_closed(draft.known(row.scope)):
+    if state not in _ACTIVE and (state not in _ENDING or ripple.is_stopped(row)):
         return answered(draft, "ignored")
-    if row.executor is not None and draft.slots <= 0:
+    if draft.instance.sweeps and ripple.is_stopped(row):
+        return answered(draft, "ignored")
+    if runs_executor(row) and draft.slots <= 0:
         return answered(draft, "ignored")
     ripple.claim(row, "claimed")
     return answered(draft)
 
 
 def timer_due(draft: Draft, event: TimerDue) -> Applied:
-    """Do what the task's `wake_at` was for: a sweep, a retry, the end of a wait."""
+    """Do what the task's `wake_at` was for: a sweep, a retry, the end of a wait, a deadline."""
     row = draft.row(event.path) if draft.has_instance else None
     if row is None or row.wake_at is None or row.wake_at > draft.now:
         return Applied("ignored", event.instance_id)
     ripple = Ripple(draft)
-    if row.scope is None and past_deadline(draft, row):
-        expire(ripple, row)
-    elif row.cursor is not None and row.closed:
+    late = row.deadline_at is not None and row.deadline_at <= draft.now
+    if row.scope is None and draft.instance.state is InstanceState.QUEUED:
+        begin_queued(ripple)
+    elif row.cursor is not None and row.closed in CLOSED:
         ripple.sweep(row)
     elif row.cursor is not None:
         unpark(ripple, row)
-    elif row.state is TaskState.RETRYING:
-        ripple.ready(row, "backoff over")
-    elif row.state is TaskState.PENDING:
-        ripple.ended(draft.move(row, TaskEvent.SKIP, "a dependency cannot hold any more"))
-    elif row.state is TaskState.WAITING:
-        _wait_over(ripple, row)
+    elif late and row.scope is None and row.closed == "cancelled":
+        force(ripple)
+    elif late and row.closed is None and row.state not in TERMINAL_TASK_STATES:
+        expire(ripple, row)
+    else:
+        _timer_over(ripple, row)
     ripple.run()
     return answered(draft)
 
 
-def _wait_over(ripple: Ripple, row: TaskRow) -> None:
-    if _node(ripple, row).output is not None:
-        ripple.ready(row, "timer over")
+def _timer_over(ripple: Ripple, row: TaskRow) -> None:
+    node = node_of(ripple.plan, row)
+    if row.state is TaskState.RETRYING:
+        ripple.ready(row, "backoff over")
+    elif row.state is TaskState.PENDING:
+        ripple.ended(ripple.draft.move(row, TaskEvent.SKIP, "a dependency cannot hold any more"))
+    elif row.state is TaskState.WAITING and node is not None and node.kind == "wait":
+        wait_due(ripple, row, node)
+    elif row.state is TaskState.WAITING and node is not None and node.kind == "loop" and row.closed is None:
+        ripple.turns.pause_over(row, node)
     else:
-        ripple.ended(ripple.draft.move(row, TaskEvent.SUCCEED, "timer over"))
+        ripple.draft.edit(row.path, counters=True).wake_at = None  # what it was for is over
 
 
 def lease_expired(draft: Draft, event: LeaseExpired) -> Applied:
@@ -229,11 +259,13 @@ def lease_expired(draft: Draft, event: LeaseExpired) -> Applied:
         return Applied("ignored", event.instance_id)
     ripple = Ripple(draft)
     row = draft.edit(event.path)
-    node = ripple.plan.nodes.get(address_of(row.path))
-    timeout = node.timeout if node else None
+    node = node_of(ripple.plan, row)
+    timeout = node.timeout if node and runs_executor(row) else None
     row.crashes += 1
-    if row.closed == "cancelled":
-        ripple.ended(draft.move(row, TaskEvent.CANCEL, "stopped: its engine died"))
+    if row.closed in {"cancelled", "terminated"}:
+        ripple.finish(row, TaskEvent.CANCEL, "stopped: its engine died")
+    elif row.deadline_at is not None and draft.now >= row.deadline_at and row.closed is None:
+        expire(ripple, row)
     elif timeout is not None and row.started_at is not None and draft.now > row.started_at + timeout:
         _attempt_failed(ripple, row, TaskError("timeout", "the attempt timed out while its engine was dead"))
     elif row.crashes > CRASH_BUDGET:
@@ -241,7 +273,7 @@ def lease_expired(draft: Draft, event: LeaseExpired) -> Applied:
         row.error = error_text(
             "crashed", message, node=node.name if node else "", path=row.path, attempt=row.attempt
         )
-        ripple.ended(draft.move(row, TaskEvent.FAIL, "crashed"))
+        ripple.failures.fail(row, "crashed")
     else:
         _give_back(ripple, row, TaskEvent.LOSE, f"engine {event.engine} is gone")
     ripple.run()
@@ -262,7 +294,7 @@ def executor_missing(draft: Draft, event: ExecutorMissing) -> Applied:
         path=row.path,
         attempt=row.attempt,
     )
-    ripple.ended(draft.move(row, TaskEvent.FAIL, "no_executor"))
+    ripple.failures.fail(row, "no_executor")
     ripple.run()
     return answered(draft)
 

@@ -7,33 +7,46 @@ event that a state does not allow is refused by itself: the others fold as if it
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import assert_never
 
 from ..repositories.batch import Changes
 from ..repositories.records import InstanceRow, TaskRow, TaskState
 from .attempts import claim, executor_missing, lease_expired, note, task_ended, timer_due
-from .draft import Draft, NeedRows, Snapshot, Terms
+from .beginning import start, wake
+from .draft import Ask, Draft, NeedRows, Snapshot, Terms
 from .errors import EngineError
 from .events import (
     Applied,
     CancelInstance,
+    ChildEnded,
     Claim,
     Event,
     ExecutorMissing,
+    ForkInstance,
     LeaseExpired,
+    MigrateInstance,
     Note,
     PauseInstance,
     ResumeInstance,
     RollbackInstance,
+    SignalInstance,
     StartInstance,
     TaskEnded,
+    TerminateInstance,
     TimerDue,
+    WakeInstance,
 )
-from .lifecycle import cancel, pause, resume, rollback, start
+from .flows import child_ended
+from .forking import fork
+from .lifecycle import cancel, pause, required, resume, terminate
 from .plan import Plan, address_of
+from .reopening import rollback
+from .repinning import migrate
+from .ripple import Ripple
 from .rows import parent_path
+from .waits import signalled
 
 __all__ = ["Decision", "Need", "decide", "first_keys"]
 
@@ -56,10 +69,11 @@ class Decision:
 
 @dataclass(slots=True, frozen=True)
 class Need:
-    """Rows to read before the fold can be done: paths, and sweeps as (scope path, last path handled)."""
+    """What to read before the fold can be done: paths, a sweep as (scope path, last path handled), a question."""
 
     keys: tuple[str, ...]
     sweep: tuple[str, str] | None
+    ask: Ask | None = None
 
 
 def decide(plan: Plan, snapshot: Snapshot, events: Sequence[Event], terms: Terms) -> Decision | Need:
@@ -70,7 +84,7 @@ def decide(plan: Plan, snapshot: Snapshot, events: Sequence[Event], terms: Terms
         try:
             return _fold(draft, events, refused)
         except NeedRows as need:
-            return Need(need.keys, need.sweep)
+            return Need(need.keys, need.sweep, need.ask)
         except _Refused as refusal:
             refused[refusal.index] = refusal.error
 
@@ -108,11 +122,11 @@ def _fold(draft: Draft, events: Sequence[Event], refused: dict[int, EngineError]
 
 def first_keys(plan: Plan | None, event: Event) -> list[str]:
     """Paths that the event certainly or probably touches, known without reading anything: one round trip less."""
-    if isinstance(event, StartInstance):
+    if isinstance(event, StartInstance | ForkInstance):
         return []
-    if isinstance(event, CancelInstance | PauseInstance | ResumeInstance | RollbackInstance):
+    path = getattr(event, "path", None)
+    if path is None:
         return [""]
-    path = event.path
     keys = [path]
     if isinstance(event, Note | Claim) or plan is None:
         return keys
@@ -132,7 +146,10 @@ def first_keys(plan: Plan | None, event: Event) -> list[str]:
     return keys
 
 
-def _apply(draft: Draft, event: Event) -> Applied:  # noqa: C901, PLR0911 - one case an event
+def _apply(draft: Draft, event: Event) -> Applied:  # noqa: C901, PLR0911, PLR0912 - one case an event
+    message = getattr(event, "message", None)
+    if message is not None:  # what another instance told is told once
+        draft.changes.delivered.append((event.instance_id, message))
     match event:
         case StartInstance():
             return start(draft, event)
@@ -148,13 +165,33 @@ def _apply(draft: Draft, event: Event) -> Applied:  # noqa: C901, PLR0911 - one 
             return note(draft, event)
         case ExecutorMissing():
             return executor_missing(draft, event)
+        case SignalInstance():
+            return _rippled(draft, event.instance_id, lambda ripple: signalled(ripple, event))
+        case ChildEnded():
+            return _rippled(draft, event.instance_id, lambda ripple: child_ended(ripple, event))
+        case WakeInstance():
+            return wake(draft, event)
+        case ForkInstance():
+            return fork(draft, event)
         case CancelInstance():
             return cancel(draft, event)
+        case TerminateInstance():
+            return terminate(draft, event)
         case PauseInstance():
             return pause(draft, event)
         case ResumeInstance():
             return resume(draft, event)
         case RollbackInstance():
             return rollback(draft, event)
+        case MigrateInstance():
+            return migrate(draft, event)
         case _:
             assert_never(event)
+
+
+def _rippled(draft: Draft, instance_id: str, change: Callable[[Ripple], Applied]) -> Applied:
+    required(draft, instance_id)
+    ripple = Ripple(draft)
+    answer = change(ripple)
+    ripple.run()
+    return answer

@@ -7,8 +7,9 @@ writes the journal row: one journal row per transition, one final image per row.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from ..repositories.batch import Changes
 from ..repositories.records import (
@@ -26,8 +27,12 @@ from .outcomes import Payload
 from .plan import Plan
 from .states import InstanceEvent, TaskEvent, next_instance_state, next_task_state
 
-__all__ = ["SWEEP_LIMIT", "Draft", "NeedRows", "Snapshot", "Terms", "under"]
+__all__ = ["SWEEP_LIMIT", "Ask", "Draft", "NeedRows", "Snapshot", "Terms", "under"]
 
+#: A question to the database beside rows: its kind and arguments.
+Ask = tuple[str, ...]
+#: States in which a row may carry a timer.
+_TIMED = frozenset({TaskState.QUEUED, TaskState.WAITING, TaskState.RETRYING, TaskState.PAUSED})
 #: Rows that one transaction may stop, skip or make beyond the ones an event concerns.
 SWEEP_LIMIT = 1_000
 
@@ -47,6 +52,8 @@ class Snapshot:
     tasks: dict[str, TaskRow | None] = field(default_factory=dict[str, TaskRow | None])
     #: Unfinished rows below a scope, by (scope path, last path handled).
     sweeps: dict[tuple[str, str], list[TaskRow]] = field(default_factory=dict[tuple[str, str], list[TaskRow]])
+    #: Answers to the rarer questions, by question (`Transaction._answer`).
+    answers: dict[Ask, Any] = field(default_factory=dict["Ask", "Any"])
 
 
 @dataclass(slots=True, frozen=True)
@@ -69,12 +76,15 @@ class Terms:
 
 
 class NeedRows(Exception):
-    """The fold needs rows that were not read: `keys` are paths, `sweeps` are (scope path, last path handled)."""
+    """What was not read: `keys` are paths, `sweep` is (scope path, last path handled), `ask` any other question."""
 
-    def __init__(self, keys: tuple[str, ...] = (), sweep: tuple[str, str] | None = None) -> None:
-        super().__init__(keys, sweep)
+    def __init__(
+        self, keys: tuple[str, ...] = (), sweep: tuple[str, str] | None = None, ask: Ask | None = None
+    ) -> None:
+        super().__init__(keys, sweep, ask)
         self.keys = keys
         self.sweep = sweep
+        self.ask = ask
 
 
 class Draft:
@@ -144,6 +154,25 @@ class Draft:
         scope = self.row(row.scope)
         return scope is None or row.gen < scope.gen
 
+    def rows(self, paths: Iterable[str]) -> dict[str, TaskRow | None]:
+        """Many rows at once: those that were not read are asked for together."""
+        wanted = list(paths)
+        missing = [p for p in wanted if p not in self._rows and p not in self._snapshot.tasks]
+        if missing and not self._instance_is_new:
+            raise NeedRows(tuple(missing))
+        return {path: self.row(path) for path in wanted}
+
+    def ask(self, question: Ask) -> Any:
+        """What the database holds beside rows; read under the same lock."""
+        try:
+            return self._snapshot.answers[question]
+        except KeyError:
+            raise NeedRows(ask=question) from None
+
+    def changed(self) -> Iterable[TaskRow]:
+        """Rows as they stand in this fold, those that were changed only."""
+        return self._rows.values()
+
     def known(self, path: str) -> TaskRow:
         """The row, which must exist."""
         found = self.row(path)
@@ -198,6 +227,18 @@ class Draft:
         self._shift(row, None, event, reason)
         return row
 
+    def taken_over(self, row: TaskRow, reason: str) -> TaskRow:
+        """Insert a row that ended in another run."""
+        self._new.add(row.path)
+        self._counted.add(row.path)
+        self._rows[row.path] = row
+        self._journal(row.path, row.attempt, None, row.state, reason)
+        return row
+
+    def note_instance(self, reason: str) -> None:
+        """A transition of the instance that leaves its state as it is."""
+        self._journal(None, 0, self.instance.state, self.instance.state, reason)
+
     def move(self, row: TaskRow, event: TaskEvent, reason: str) -> TaskRow:
         """Change a row's state by an event. Raises IllegalTransition before anything is changed."""
         next_task_state(row.state, event, label=f"{row.instance_id}/{row.path}")
@@ -213,6 +254,8 @@ class Draft:
         row.ended_at = self.now if new in TERMINAL_TASK_STATES else None
         if row.cursor is None or row.closed is None:  # else a sweep goes on, whatever its scope's state
             row.wake_at = None
+        if row.awaits is not None and new is not TaskState.WAITING:
+            row.awaits = None
         self._journal(row.path, row.attempt, old, new, reason)
 
     def move_instance(self, event: InstanceEvent, reason: str) -> None:
@@ -241,26 +284,26 @@ class Draft:
         self.changes.blobs.append(BlobRow(self.instance.id, payload.ref, payload.text or ""))
         return None, payload.ref
 
-    def _arm_deadline(self) -> None:
-        """The root's timer is the run's deadline, whenever no sweep of the root needs it sooner."""
-        root, limit = self._rows.get(""), self.plan.deadline
-        if root is None or limit is None or root.started_at is None or root.cursor is not None:
+    def _arm_deadline(self, row: TaskRow) -> None:
+        """A row looks at its deadline when nothing wakes it sooner; a cancelled run at the end of its grace."""
+        at, open_ = row.deadline_at, row.closed is None or (row.scope is None and row.closed == "cancelled")
+        if at is None or not open_ or row.cursor is not None or row.state not in _TIMED:
             return
-        if root.state is TaskState.WAITING:
-            root.wake_at = None if root.closed in {"cancelled", "expired"} else root.started_at + limit
+        row.wake_at = at if row.wake_at is None else min(at, row.wake_at)
 
     # --- result
 
     def finished(self) -> Changes:
         """Everything that is to be written, each row once."""
         changes = self.changes
-        self._arm_deadline()
         if self._instance_is_new:
             changes.new_instances.append(self.instance)
         elif self._instance != self._snapshot.instance:
             changes.instances.append(self.instance)
         base: Mapping[str, TaskRow | None] = self._snapshot.tasks
         for path, row in self._rows.items():
+            if row.deadline_at is not None:
+                self._arm_deadline(row)
             counted = path in self._counted
             if path in self._new:
                 (changes.new_scopes if counted else changes.new_leaves).append(row)

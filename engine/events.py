@@ -236,6 +236,8 @@ class RollbackInstance:
     instance_id: str
     reason: str
     targets: tuple[str, ...] = ()
+    #: First undo what will be decided again.
+    compensate: bool = False
 
 
 Event = (

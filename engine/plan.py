@@ -294,3 +294,11 @@ class Plan:
     on_failure: Literal["stop", "finish"] = "stop"
     labels: Mapping[str, str] = field(default_factory=dict["str", "str"])
     start: StartRule | None = None
+    #: Does a condition watch variables? Set from the nodes.
+    watches_vars: bool = False
+
+    def __post_init__(self) -> None:
+        """Note what deciding asks for with every write of a variable."""
+        self.watches_vars = any(
+            n.wait is not None and n.wait.kind == "condition" for n in self.nodes.values()
+        )

@@ -43,7 +43,7 @@ ITEMS_PER_PAGE: Final = 200
 
 
 def parent_path(path: str) -> str | None:
-    """Path of the row that owns a row: `settle[3].charge!undo` → `settle[3].charge` → `settle[3]` → `settle` → '' → None."""
+    """Path of the row that owns a row: `settle[3].pay!undo` → `settle[3].pay` → `settle[3]` → `settle` → '' → None."""
     if not path:
         return None
     cut = max(path.rfind("."), path.rfind("["), path.rfind("#"), path.rfind("!"))
@@ -71,9 +71,12 @@ def node_of(plan: Plan, row: TaskRow) -> PlanNode | None:
 
 
 def memo_of(row: TaskRow) -> dict[str, Any]:
-    """What a row keeps beside its columns: `trigger` (path of the node that fired an `any`), `handler` (index in
-    `on_error`), `timeout` (the handler is `on_timeout`), `codes` (classes of its error), `child` (a flow's instance),
-    `branch` (a switch's case), `timeout_at` (a wait), `end`, `walk`, `compensation` (a scope that ends or is undone).
+    """What a row keeps beside its columns.
+
+    `trigger` (path of the node that fired an `any`), `handler` (index in `on_error`), `timeout` (the handler is
+    `on_timeout`), `codes` (classes of its error), `child` (a flow's instance), `branch` (a switch's case), `timeout_at`
+    (a wait), `redo` (last child tried again), `end`, `was`, `walk`, `undoing`, `undo_at`, `compensation`, `back`,
+    `compensate`, `forced` (a scope that ends, is undone or taken back).
     """
     return json.loads(row.memo) if row.memo else {}
 

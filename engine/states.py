@@ -74,7 +74,7 @@ TASK_EVENT_MEANING: Final[Mapping[TaskEvent, str]] = {
     TaskEvent.AWAIT: "the first of several dependencies ended; the rest is awaited",
     TaskEvent.READY: "may be claimed from now on (dependencies met, backoff over, output to evaluate)",
     TaskEvent.CLAIM: "an engine took it; for an executor's task this begins a new attempt",
-    TaskEvent.ENTER: "a container opened: a group was entered, a list expanded, a turn began, a case chosen, a child started",
+    TaskEvent.ENTER: "a container opened: group entered, list expanded, turn begun, case chosen, child started",
     TaskEvent.SUSPEND: "a wait began",
     TaskEvent.SUCCEED: "its work, its wait or its scope ended well",
     TaskEvent.RETRY: "the attempt failed and will be repeated after the backoff",

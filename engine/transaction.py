@@ -10,19 +10,30 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from ..executors.base import TaskError
 from ..repositories.batch import Batch, Changes, ClaimWish, Opening
 from ..repositories.connection import Connection
-from ..repositories.records import InstanceRow, TaskRow, TaskState
+from ..repositories.records import InstanceRow, MessageRow, TaskRow, TaskState
 from .decide import Decision, Need, decide, first_keys
-from .draft import SWEEP_LIMIT, Snapshot, Terms
-from .errors import EngineError, NotFound
-from .events import Applied, Claim, Event, PauseInstance, StartInstance, TaskEnded, TimerDue
+from .draft import SWEEP_LIMIT, Ask, Snapshot, Terms
+from .errors import Conflict, EngineError, NotFound
+from .events import (
+    Applied,
+    Claim,
+    Event,
+    ForkInstance,
+    MigrateInstance,
+    PauseInstance,
+    StartInstance,
+    TaskEnded,
+    TimerDue,
+)
 from .outcomes import Failed, Succeeded
 from .plan import Plan, address_of, given
 from .plans import PlanCache
+from .starting import runs_executor
 
 __all__ = ["BatchReport", "ClaimedTask", "Pending", "Standing", "Transaction", "Wishes"]
 
@@ -106,6 +117,8 @@ class BatchReport:
     ready_elsewhere: tuple[str, ...] = ()
     #: Earliest `wake_at` that this batch wrote.
     wake_at: int | None = None
+    #: What this batch told other instances: to be submitted at once, or found by whoever looks.
+    messages: list[MessageRow] = field(default_factory=list[MessageRow])
 
 
 @dataclass(slots=True)
@@ -128,6 +141,8 @@ class Transaction:
     def __init__(self, connection: Connection, plans: PlanCache) -> None:
         self._batch = Batch(connection)
         self._plans = plans
+        #: Messages whose instance is gone.
+        self._undeliverable: list[tuple[str, str]] = []
 
     def run(
         self,
@@ -148,18 +163,21 @@ class Transaction:
         self, pendings: list[Pending], standing: Standing, wishes: Wishes, also_lock: tuple[str, ...]
     ) -> BatchReport:
         works = _grouped(pendings)
+        self._undeliverable.clear()
         opening = self._open(works, standing, wishes, also_lock)
         report = BatchReport(now=opening.now, peeked=wishes.claim is not None)
         self._settle_keys(works, report)
         self._add_due_and_ready(works, opening, wishes, report)
         self._fill(works, opening, report)
         self._decide_all(works, opening, standing, wishes)
-        changes = Changes()
+        changes = Changes(delivered=list(self._undeliverable))
         for work in works.values():
             if work.decision is not None and work.plan is not None:
                 changes.extend(work.decision.changes)
+                changes.released += _unused_keys(work)
         self._batch.write(changes)
         _account(report, works, changes)
+        report.messages = changes.messages
         return report
 
     def _open(
@@ -170,15 +188,17 @@ class Transaction:
         also_lock: tuple[str, ...],
     ) -> Opening:
         keys: dict[tuple[str, str], None] = {}
-        new_keys: list[tuple[str, str, str]] = []
+        new_keys: list[tuple[str, str, str, str]] = []
         for work in works.values():
             for pending in work.pending:
                 event = pending.event
                 if isinstance(event, StartInstance):
                     plan = self._plans.get(event.definition_id)
                     if event.key is not None and plan is not None:
-                        new_keys.append((plan.name, event.key, event.instance_id))
+                        new_keys.append((plan.name, "start", event.key, event.instance_id))
                     work.plan = plan
+                elif isinstance(event, ForkInstance):
+                    work.plan = self._plans.get(event.definition_id)
                 else:
                     for path in first_keys(self._plans.hint(work.instance_id), event):
                         keys[work.instance_id, path] = None
@@ -202,10 +222,17 @@ class Transaction:
             event = work.pending[0].event
             if not isinstance(event, StartInstance) or event.key is None or work.plan is None:
                 continue
-            owner = self._batch.key_owner(work.plan.name, event.key)
-            if owner != event.instance_id and owner is not None:
-                report.answers += [(p, Applied("existing", owner)) for p in work.pending]
-                del works[work.instance_id]
+            owner = self._batch.key_owner(work.plan.name, "start", event.key)
+            if owner == event.instance_id or owner is None:
+                continue
+            answer: Applied | EngineError = Applied("existing", owner)
+            if event.on_duplicate == "reject":
+                answer = Conflict(
+                    f"{work.plan.name!r} was started under the key {event.key!r} before: instance {owner}.",
+                    hint="Start it with another key, or with on_duplicate 'return_existing'.",
+                )
+            report.answers += [(p, answer) for p in work.pending]
+            del works[work.instance_id]
 
     def _add_due_and_ready(
         self, works: dict[str, _Work], opening: Opening, wishes: Wishes, report: BatchReport
@@ -219,12 +246,12 @@ class Transaction:
                 suspects -= 1
                 if suspects < 0:
                     continue
-            if row.executor is not None and budget <= 0:
+            if runs_executor(row) and budget <= 0:
                 _leave_waiting(report, row)
                 continue
             work = _work(works, row)
             work.events.append(Claim(row.instance_id, row.path))
-            if row.executor is not None:
+            if runs_executor(row):
                 budget -= 1
                 work.own_claims += 1
         for row in opening.ready_elsewhere:
@@ -245,19 +272,31 @@ class Transaction:
             instance = opening.instances.get(work.instance_id)
             work.snapshot.instance = instance
             work.events = [pending.event for pending in work.pending] + work.events
-            if instance is not None:
-                work.plan = self._plans.get(instance.definition_id)
-                missing = instance.definition_id if work.plan is None else None
-            else:
-                first = work.pending[0].event if work.pending else None
-                missing = first.definition_id if isinstance(first, StartInstance) and not work.plan else None
-                if not isinstance(first, StartInstance):
-                    error = NotFound(f"there is no instance {work.instance_id}.")
-                    report.answers += [(pending, error) for pending in work.pending]
-                    del works[work.instance_id]
+            missing = self._find_plan(work, instance, report)
             if missing is not None:
                 report.unplanned.setdefault(missing, []).extend(work.pending)
                 del works[work.instance_id]
+            elif work.plan is None:
+                del works[work.instance_id]
+
+    def _find_plan(self, work: _Work, instance: InstanceRow | None, report: BatchReport) -> str | None:
+        """Give the work its plan; the definition that has to be loaded first, or None."""
+        first = work.pending[0].event if work.pending else None
+        if instance is not None:
+            wanted = instance.definition_id
+            if isinstance(first, MigrateInstance):
+                wanted = first.definition_id  # what comes behind it in this batch is decided by the new plan
+        elif isinstance(first, StartInstance | ForkInstance):
+            wanted = first.definition_id
+        else:
+            error = NotFound(f"there is no instance {work.instance_id}.")
+            report.answers += [(pending, error) for pending in work.pending]
+            told = (getattr(pending.event, "message", None) for pending in work.pending)
+            self._undeliverable += [(work.instance_id, message) for message in told if message is not None]
+            work.plan = None
+            return None
+        work.plan = self._plans.get(wanted)
+        return wanted if work.plan is None else None
 
     def _decide_all(
         self, works: dict[str, _Work], opening: Opening, standing: Standing, wishes: Wishes
@@ -296,12 +335,50 @@ class Transaction:
         for row in self._batch.read_tasks(keys):
             by_id[row.instance_id].tasks[row.path] = row
         for work, need in needs:
+            if need.ask is not None:
+                work.snapshot.answers[need.ask] = self._answer(work.instance_id, need.ask)
             if need.sweep is not None:
                 scope, after = need.sweep
                 high = scope + _PATHS_END if scope else "~"
                 work.snapshot.sweeps[need.sweep] = self._batch.open_under(
                     work.instance_id, after, high, SWEEP_LIMIT
                 )
+
+    def _answer(self, instance_id: str, question: Ask) -> Any:  # noqa: PLR0911 - one case a question
+        """What a fold asks for beside rows, under the same locks."""
+        batch = self._batch
+        match question:
+            case ("signals", name):
+                return batch.read_signals([(instance_id, name)])
+            case ("signal", signal_id):
+                return batch.signal_exists(instance_id, signal_id)
+            case ("awaiting", name):
+                return batch.read_awaiting([(instance_id, name)])
+            case ("children", scope, states, after):
+                return batch.read_children(instance_id, scope, states.split(","), after, SWEEP_LIMIT)
+            case ("mutex", name, mutex):
+                batch.insert_keys([(name, "mutex", mutex, instance_id)])
+                return batch.key_owner(name, "mutex", mutex)
+            case ("queued", name, mutex):
+                return batch.first_queued(name, mutex)
+            case ("blob", key):
+                return batch.read_blob(instance_id, key)
+            case _:
+                raise LookupError(f"nobody answers {question!r}")
+
+
+def _unused_keys(work: _Work) -> list[tuple[str, str, str, str]]:
+    """A start that was refused, or met another instance, leaves no key behind."""
+    first = work.pending[0].event if work.pending else None
+    decision, plan = work.decision, work.plan
+    if (
+        not isinstance(first, StartInstance)
+        or decision is None
+        or plan is None
+        or decision.instance is not None
+    ):
+        return []
+    return [(plan.name, "start", first.key, first.instance_id)] if first.key is not None else []
 
 
 def _grouped(pendings: list[Pending]) -> dict[str, _Work]:
