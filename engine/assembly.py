@@ -26,6 +26,7 @@ from .dispatch import Dispatcher
 from .heartbeat import Heartbeat
 from .loops import Loop
 from .membership import Membership
+from .outputs import OutputReader
 from .plans import PlanCache
 from .recovery import RecoveryManager
 from .scheduler import TaskScheduler
@@ -56,6 +57,7 @@ class Parts:
         self.config = config
         self.database = Database(url)
         self.plans = PlanCache()
+        self.outputs = OutputReader(self.database)
         self.values = Values(self.database)
         self.catalog = Catalog(self.database, registry, self.plans, executes=config.executes)
         self.announcer = Announcer(url, enabled=config.notify)

@@ -40,10 +40,16 @@ class Registered:
     name: str
     version: int
     hash: str
-    active: bool
+    #: draft, active, deprecated or archived.
+    state: str
     #: Input schema of the definition.
     inputs: Any
     warnings: tuple[Problem, ...] = ()
+
+    @property
+    def active(self) -> bool:
+        """Is this what the name alone means?"""
+        return self.state == "active"
 
 
 class _Executors:
@@ -102,7 +108,7 @@ class Catalog:
         plan.definition_id, plan.version = stored.id, stored.version
         self._plans.put(plan)
         registered = Registered(
-            stored.id, stored.name, stored.version, digest, stored.active, definition.inputs, tuple(problems)
+            stored.id, stored.name, stored.version, digest, stored.state, definition.inputs, tuple(problems)
         )
         with self._lock:
             if len(self._by_hash) >= _KEPT:
@@ -121,7 +127,7 @@ class Catalog:
                 f"there is no definition {reference!r}.", hint="Register it first: strataflow register FILE."
             )
         definition = self._build(found.id, found.version, found.body)
-        return Registered(found.id, found.name, found.version, found.hash, found.active, definition.inputs)
+        return Registered(found.id, found.name, found.version, found.hash, found.state, definition.inputs)
 
     def plan(self, definition_id: str) -> Plan:
         """The plan of a stored definition; built when it is not in memory. Blocks. Raises NotFound."""

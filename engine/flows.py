@@ -38,15 +38,16 @@ def child_started(ripple: Ripple, row: TaskRow, outcome: Started) -> None:
         return
     row.attempt += 1
     remember(row, child=outcome.child_id)
-    text, ref = outcome.inputs.text, outcome.inputs.ref
+    text = outcome.inputs.text
     head = {
         "definition_id": outcome.definition_id,
-        "ref": ref,
         "path": row.path,
         "depth": instance.depth + 1,
+        "parent": instance.id,
+        "detach": outcome.detach,
     }
     source = f"start:{instance.id}/{row.path}#{row.attempt}"
-    body = f'{json.dumps(head)[:-1]},"parent":"{instance.id}","detach":{json.dumps(outcome.detach)},"inputs":{text}}}'
+    body = f'{json.dumps(head)[:-1]},"inputs":{text or "null"}}}'
     ripple.tell(outcome.child_id, source, "start", body)
     draft.move(row, TaskEvent.ENTER, f"started {outcome.name}@{outcome.version}")
     if outcome.detach:

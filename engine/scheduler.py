@@ -8,7 +8,7 @@ due timer or the poll interval wakes it.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from typing import Final
 
@@ -19,15 +19,18 @@ from ..repositories.database import Database
 from ..repositories.errors import RepositoryError
 from ..repositories.gateways import TaskRepository
 from ..repositories.readmodels import HeldTask
-from ..repositories.records import TERMINAL_INSTANCE_STATES, TaskRow
+from ..repositories.records import TERMINAL_INSTANCE_STATES, MessageRow, TaskRow
+from ..repositories.values import pending_messages
 from .config import EngineConfig
 from .dispatch import Dispatcher
 from .events import Applied, RollbackInstance, StartInstance, TaskEnded
 from .loops import Loop
 from .membership import Membership
+from .messages import event_of
 from .outcomes import Released
 from .plans import PlanCache
 from .rows import CONTROL_QUEUE
+from .starting import runs_executor
 from .state_manager import StateManager
 from .telemetry import MetricsCollector
 from .transaction import BatchReport, ClaimedTask, Pending, Wishes
@@ -43,6 +46,8 @@ _MAX_PEEK: Final = 1_000
 _DUE_LIMIT: Final = 500
 _BREATH_S: Final = 0.002
 _PAGE: Final = 1_000
+#: Messages between instances that one look finds.
+_MESSAGES: Final = 200
 Key = tuple[str, str, int]
 
 
@@ -153,8 +158,10 @@ class TaskScheduler:
             now = views.now(connection) if wake is not None else 0
             held = list(self._held)
             stopped = views.asked_to_stop(connection, held) if held else []
+            told = pending_messages(connection, _MESSAGES)
         if stopped and self.dispatcher is not None:
             self.dispatcher.stop_tasks(stopped)  # another process cancelled them: nobody else tells us
+        self._deliver(told)
         if self._config.queues is None:
             self._queues = tuple(sorted({CONTROL_QUEUE, "default", *found, *self._plans.queues()}))
         if found:
@@ -167,6 +174,11 @@ class TaskScheduler:
         if wake is None:
             return None
         return min(self._config.poll_s, max(0.001, (wake - now) / 1_000_000))
+
+    def _deliver(self, messages: Iterable[MessageRow]) -> None:
+        """Submit what instances told each other; what another process applies meanwhile is applied once."""
+        for message in messages:
+            self._submit(Pending(event_of(message)))
 
     # --- the writer's listener
 
@@ -219,6 +231,8 @@ class TaskScheduler:
             self.execute_task(*report.claimed)
         if report.stopped and self.dispatcher is not None:
             self.dispatcher.stop_tasks(report.stopped)
+        if report.messages:
+            self._deliver(report.messages)
         if self._metrics is not None:
             self._metrics.record_batch(report, held=len(self._held))
         if ended:
@@ -237,7 +251,7 @@ class TaskScheduler:
                 self._mine.discard(key)
         for task in report.claimed:
             self._mine.add(_key(task))
-            if task.row.executor is not None:
+            if runs_executor(task.row):
                 held[_key(task)] = task.row
 
     def _remember(self, report: BatchReport) -> list[str]:

@@ -29,6 +29,11 @@ def start_inside(
     """
     foreign = ForeignConnection.of(connection, url)
     plan = given(plans.get(event.definition_id), "definition")
+    if event.mutex is not None:
+        raise Conflict(
+            f"{plan.name} starts under a mutex: that is decided under locks which a caller's transaction cannot take.",
+            hint="Start it in a transaction of its own.",
+        )
     if event.key is not None:
         owner = foreign.claim_key(plan.name, event.key, event.instance_id)
         if owner is None:
@@ -37,6 +42,10 @@ def start_inside(
                 hint="Start again after that transaction has ended.",
             )
         if owner != event.instance_id:
+            if event.on_duplicate == "reject":
+                raise Conflict(
+                    f"{plan.name!r} was started under the key {event.key!r} before: instance {owner}."
+                )
             return owner
     terms = Terms(now=foreign.now(), engine=engine, executes=False)
     decision = decide(plan, Snapshot(None), [event], terms)

@@ -11,6 +11,7 @@ import asyncio
 import threading
 import time
 from concurrent.futures import Future
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -25,15 +26,14 @@ from ..repositories.url import DatabaseUrl
 from .assembly import Parts, tune_collector
 from .catalog import DefinitionSource, Registered
 from .config import EngineConfig
-from .errors import EngineError, EngineStopped, NotFound, WaitTimeout, WorkflowFailed
-from .evaluate import as_payload
-from .events import Applied, CancelInstance, PauseInstance, ResumeInstance, StartInstance
-from .inputs import prepare_inputs
-from .membership import new_id
+from .control import Control
+from .errors import EngineStopped, NotFound, WaitTimeout, WorkflowFailed
+from .events import Applied, StartInstance
 from .outputs import OutputReader
 from .recovery import RecoveryManager
 from .scheduler import TaskScheduler
 from .start_inside import start_inside
+from .starts import StartOptions, prepare_start
 from .state_manager import StateManager
 from .status import WorkflowStatus, status_of
 from .telemetry import MetricsCollector
@@ -45,7 +45,7 @@ DEFAULT_URL: Final = "sqlite:///strataflow.db"
 Definition = DefinitionSource | Registered
 
 
-class WorkflowEngine:
+class WorkflowEngine(Control):
     """A workflow engine on one database.
 
     `executes=False` (in `config`) makes a client: it starts, watches and cancels, and claims nothing. Use it as a
@@ -149,48 +149,68 @@ class WorkflowEngine:
         *,
         key: str | None = None,
         connection: Any = None,
+        options: StartOptions | None = None,
     ) -> str:
         """Start a run and return its id; it is durable then, and nothing of it has run yet.
 
         `definition` is a document, JSON text, a path, `name`, `name@3` or what `register` returned. With `key` a second
-        start of the same definition name returns the first instance. With `connection` (psycopg, sqlite3 or SQLAlchemy)
-        the start is part of the caller's transaction: it counts when that commits.
+        start of the same definition name returns the first instance; `options` says that and more. With `connection`
+        (psycopg, sqlite3 or SQLAlchemy) the start is part of the caller's transaction: it counts when that commits.
 
         Raises: DefinitionError, InputError, NotFound, PayloadError, Conflict.
         """
-        prepared = await asyncio.to_thread(self._prepare, definition, inputs, key)
+        prepared = await asyncio.to_thread(self._prepare, definition, inputs, key, options)
         if connection is not None:
             with engine_errors():
                 return start_inside(connection, self.url, self.parts.plans, prepared, self.parts.engine_id)
         return (await asyncio.wrap_future(self.scheduler.schedule_task(prepared))).instance_id
 
-    def start_now(self, definition: Definition, inputs: Any = None, *, key: str | None = None) -> str:
+    def start_now(
+        self,
+        definition: Definition,
+        inputs: Any = None,
+        *,
+        key: str | None = None,
+        options: StartOptions | None = None,
+    ) -> str:
         """`start_workflow` for synchronous callers."""
-        prepared = self._prepare(definition, inputs, key)
+        prepared = self._prepare(definition, inputs, key, options)
         return self.scheduler.schedule_task(prepared).result().instance_id
 
     def submit_start(
-        self, definition: Definition, inputs: Any = None, *, key: str | None = None
+        self,
+        definition: Definition,
+        inputs: Any = None,
+        *,
+        key: str | None = None,
+        options: StartOptions | None = None,
     ) -> Future[Applied]:
         """Start without waiting for the commit; the future's `instance_id` is durable once it is there."""
-        return self.scheduler.schedule_task(self._prepare(definition, inputs, key))
+        return self.scheduler.schedule_task(self._prepare(definition, inputs, key, options))
 
     def start_in_transaction(
-        self, connection: Any, definition: Definition, inputs: Any = None, *, key: str | None = None
+        self,
+        connection: Any,
+        definition: Definition,
+        inputs: Any = None,
+        *,
+        key: str | None = None,
+        options: StartOptions | None = None,
     ) -> str:
         """`start_workflow(connection=…)` for synchronous callers."""
         with engine_errors():
-            prepared = self._prepare(definition, inputs, key)
+            prepared = self._prepare(definition, inputs, key, options)
             return start_inside(connection, self.url, self.parts.plans, prepared, self.parts.engine_id)
 
-    def _prepare(self, definition: Definition, inputs: Any, key: str | None) -> StartInstance:
+    def _prepare(
+        self, definition: Definition, inputs: Any, key: str | None, options: StartOptions | None
+    ) -> StartInstance:
         with engine_errors():
+            chosen = options or StartOptions()
+            if key is not None:
+                chosen = replace(chosen, key=key)
             registered = self._registered(definition)
-            self.parts.catalog.plan(registered.id)
-            prepared = prepare_inputs(registered.inputs, {} if inputs is None else inputs)
-            if key is not None and (not key or len(key) > 512 or "\x00" in key):
-                raise EngineError("a start key is text of 1 to 512 characters without NUL.")
-            return StartInstance(new_id(), registered.id, as_payload(prepared), key)
+            return prepare_start(registered, self.parts.catalog.plan(registered.id), inputs, chosen)
 
     def _registered(self, definition: Definition) -> Registered:
         if isinstance(definition, Registered):
@@ -254,27 +274,6 @@ class WorkflowEngine:
             detail = f": {status.error['message']}" if status.error else ""
             raise WorkflowFailed(f"instance {status.id} ended {status.state}{detail}", status=status)
         return status.output
-
-    async def cancel_workflow(self, instance_id: str, reason: str = "cancelled by its user") -> Applied:
-        """Ask an instance to stop; returns when that is durable. Raises NotFound, IllegalTransition."""
-        event = CancelInstance(instance_id, reason)
-        answer = await self.state_manager.update_workflow_state(instance_id, event)
-        self.parts.waiters.poke()
-        return answer
-
-    async def pause_workflow(self, instance_id: str, reason: str = "paused by its user") -> Applied:
-        """Take nothing new of an instance; what runs goes on to its end. Raises NotFound, IllegalTransition."""
-        event = PauseInstance(instance_id, reason)
-        return await self.state_manager.update_workflow_state(instance_id, event)
-
-    async def resume_workflow(self, instance_id: str, reason: str = "resumed by its user") -> Applied:
-        """Let a paused instance go on. Raises NotFound, IllegalTransition."""
-        event = ResumeInstance(instance_id, reason)
-        return await self.state_manager.update_workflow_state(instance_id, event)
-
-    async def retry_workflow(self, instance_id: str, *nodes: str, reason: str = "retried") -> Applied:
-        """Try again what failed, or the given nodes and what follows. Raises NotFound, Conflict, IllegalTransition."""
-        return await asyncio.wrap_future(self.scheduler.retry_task(instance_id, *nodes, reason=reason))
 
     def get_pending_tasks(self, limit: int = 100) -> list[TaskRow]:
         """Ready tasks in the order in which they would be claimed."""

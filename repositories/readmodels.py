@@ -77,6 +77,12 @@ class InstanceSummary:
     created_at: int
     started_at: int | None
     ended_at: int | None
+    parent_id: str | None
+    parent_path: str | None
+    mutex: str | None
+    labels: dict[str, str]
+    start_at: int | None
+    expires_at: int | None
     #: The root task's error object as JSON text.
     error: str | None
 

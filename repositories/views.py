@@ -9,14 +9,17 @@ and go by key, so that page 1,000 costs what page 1 costs. Nothing here locks, w
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Iterator
 from dataclasses import fields
 from typing import Any, Final
 
 from sqlalchemy import Connection, RowMapping, Select, and_, func, select
 
 from .batch import task_of
+from .filters import InstanceFilter
 from .readmodels import (
+    MAX_PAGE,
     InstanceSummary,
     InstanceView,
     PrefixAmbiguous,
@@ -47,6 +50,8 @@ from .workviews import (
 )
 
 __all__ = [
+    "InstanceFilter",
+    "all_tasks",
     "asked_to_stop",
     "blob",
     "blobs",
@@ -139,6 +144,7 @@ def instances(
     name: str | None = None,
     limit: int = 100,
     before: tuple[int, str] | None = None,
+    where: InstanceFilter | None = None,
 ) -> list[InstanceSummary]:
     """Give a page of runs, newest first; `before` is the `cursor` of the last one seen."""
     order = (INSTANCES.c.created_at, INSTANCES.c.id)
@@ -147,6 +153,8 @@ def instances(
         page = page.where(INSTANCES.c.state == state)
     if name is not None:
         page = page.where(INSTANCES.c.name == name)
+    if where is not None:
+        page = page.where(*where.conditions())
     if before is not None:
         page = page.where(beyond(order, before, descending=True))
     return [_summary(row) for row in connection.execute(page).mappings()]
@@ -170,6 +178,17 @@ def tasks(
     if after is not None:
         page = page.where(TASKS.c.path > after)
     return [task_of(row) for row in connection.execute(page)]
+
+
+def all_tasks(connection: Connection, instance_id: str) -> Iterator[TaskRow]:
+    """Give every task of an instance in path order, read in pages."""
+    after: str | None = None
+    while True:
+        page = tasks(connection, instance_id, limit=MAX_PAGE, after=after)
+        yield from page
+        if len(page) < MAX_PAGE:
+            return
+        after = page[-1].path
 
 
 def task(connection: Connection, instance_id: str, path: str) -> TaskRow | None:
@@ -223,7 +242,8 @@ def _full(row: RowMapping | None) -> InstanceView | None:
 
 
 def _parsed(row: RowMapping) -> dict[str, Any]:
-    return {**row, "state": InstanceState(row["state"])}
+    labels: dict[str, str] = json.loads(row["labels"]) if row["labels"] else {}
+    return {**row, "state": InstanceState(row["state"]), "labels": labels}
 
 
 def state_of(connection: Connection, instance_id: str) -> InstanceState | None:
