@@ -12,7 +12,8 @@ from .errors import Problem
 from .input_names import declared_inputs
 from .ordering import check_order
 from .references import resolve
-from .symbols import Symbols, build_symbols
+from .symbols import Symbols
+from .tree import build_symbols
 
 __all__ = ["Analysis", "analyse"]
 

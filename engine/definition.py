@@ -1,9 +1,8 @@
 """The document as typed, frozen models: what a definition may say, field by field (DESIGN section 7).
 
 Step 1's result and step 2's input. A model knows the shape of its own fields and nothing about its
-neighbours: names, references and order are the validator's. Every node is exactly one of five models, told
-apart by its verb. Errors of these models carry our own codes, so that the parser can report them without
-translation.
+neighbours: names, references and order are the validator's. Every node is exactly one of nine models, told
+apart by its verb; what holds no nodes stands in `definition_parts`.
 """
 
 from __future__ import annotations
@@ -11,55 +10,69 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal, cast
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import Discriminator, Field, Tag
 
+from .definition_parts import TAG_MARK, Defaults, Fail, Join, Loop, Model, Needs, Retry, Start, join_tag
 from .fields import (
     Concurrency,
     Condition,
-    Delay,
     ErrorPattern,
     ExecutorName,
+    FlowInputs,
+    FlowName,
+    Instant,
+    ItemKey,
     ItemSource,
     JoinNeed,
+    LabelName,
     PlainName,
     PlainText,
     Priority,
     QueueName,
-    Share,
+    SignalName,
     Timeout,
     WaitTime,
     WorkflowName,
+    Yes,
 )
 
 __all__ = [
-    "TAG_MARK",
     "VERBS",
     "AnyNode",
     "Body",
-    "Defaults",
+    "Case",
     "Definition",
     "DoNode",
-    "EndState",
-    "Join",
+    "FlowNode",
+    "Handler",
+    "LoopNode",
     "MapNode",
-    "NeedOn",
     "Node",
-    "Retry",
+    "OnError",
+    "ParallelNode",
     "RunNode",
     "Scope",
     "SetNode",
+    "SwitchNode",
     "Verb",
+    "Wait",
     "WaitNode",
     "verb_of",
 ]
 
-Verb = Literal["run", "map", "set", "wait", "do"]
-#: First character of every union tag: tells a tag from a member in an error's location.
-TAG_MARK: Final = "\x1f"
-#: The verbs of this version; `do` is one only where `map` is absent.
-VERBS: Final[tuple[Verb, ...]] = ("run", "map", "set", "wait", "do")
-
-EndState = Literal["completed", "failed", "skipped", "cancelled", "expired"]
+Verb = Literal["run", "map", "parallel", "loop", "switch", "flow", "wait", "set", "do"]
+#: The verbs; `do` is one only where `map` and `loop` are absent.
+VERBS: Final[tuple[Verb, ...]] = (
+    "run",
+    "map",
+    "parallel",
+    "loop",
+    "switch",
+    "flow",
+    "wait",
+    "set",
+    "do",
+)
 
 
 def verb_of(node: Mapping[str, Any]) -> Verb | None:
@@ -79,93 +92,48 @@ def _body_tag(value: Any) -> str:
     return _node_tag(value)
 
 
-def _text_tag(value: Any) -> str:
-    return TAG_MARK + ("text" if isinstance(value, str) else "object")
+class Handler(Model):
+    """What happens instead of a failure: at most one of `output`, `do`, `continue` and `fail`."""
 
-
-def _join_tag(value: Any) -> str:
-    return TAG_MARK + ("object" if isinstance(value, (dict, Join)) else "text")
-
-
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-    def has(self, field: str) -> bool:
-        """Whether the document says this field; tells an output of null from no output."""
-        return field in self.model_fields_set
-
-
-class Retry(_Model):
-    """When and how often a failed attempt is repeated; missing keys come from `defaults.retry`."""
-
-    max: Annotated[int, Field(ge=0, le=1_000_000)] = Field(
-        default=0, description="Retries after the first attempt: 5 means up to 6 attempts."
+    undo: bool = Field(default=False, description="First undo what is inside the failed container.")
+    output: Any = Field(default=None, description="The node completes with this value; reads `error`.")
+    do: Body | None = Field(default=None, description="Runs; the node completes with its output.")
+    continue_: Yes = Field(
+        default=None, alias="continue", description="`true`: the node stays failed but counts as met."
     )
-    delay: Delay = Field(default="1s", description="Pause before the first retry.")
-    backoff: Literal["fixed", "linear", "exponential"] = Field(
-        default="exponential", description="How the pause grows from retry to retry."
-    )
-    factor: Annotated[float, Field(ge=1, le=1000, allow_inf_nan=False)] = Field(
-        default=2.0, description="With exponential backoff, each pause is this many times the one before."
-    )
-    max_delay: Delay = Field(default="1h", description="No pause is longer than this.")
-    jitter: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = Field(
-        default=0.0, description="Share of the pause that may be added or taken, 0 to 1."
-    )
-    on: Annotated[tuple[ErrorPattern, ...], Field(strict=False)] = Field(
-        default=(), description="Error patterns that are retried; absent = every retryable error."
-    )
-    never: Annotated[tuple[ErrorPattern, ...], Field(strict=False)] = Field(
-        default=(), description="Error patterns that are never retried."
+    fail: Fail | None = Field(default=None, description="The node fails with this error instead.")
+
+
+class OnError(Handler):
+    """One entry of `on_error`: which errors it takes, and what happens then."""
+
+    on: Annotated[tuple[ErrorPattern, ...], Field(strict=False, min_length=1)] = Field(
+        default=(), description="Error patterns that it takes; absent = any error."
     )
 
 
-class Defaults(_Model):
-    """What `run` nodes take where they say nothing themselves; other verbs do not look here."""
-
-    queue: QueueName = Field(default="default", description="Queue of the tasks.")
-    priority: Priority = Field(default=0, description="Higher runs first.")
-    timeout: Timeout = Field(default=None, description="Limit of one attempt; absent = no limit.")
-    retry: Retry = Field(default_factory=Retry, description="Merged key by key with each node's own `retry`.")
+_OnErrors = Annotated[tuple[OnError, ...], Field(strict=False)]
 
 
-class NeedOn(_Model):
-    """A dependency that is met by other ends than `completed`."""
-
-    node: PlainText = Field(description="Name of a sibling node.")
-    on: Annotated[tuple[EndState, ...], Field(strict=False, min_length=1)] = Field(
-        default=("completed",), description="The ends of that node which meet the dependency."
-    )
-
-
-Need = Annotated[
-    Annotated[PlainText, Tag(TAG_MARK + "text")] | Annotated[NeedOn, Tag(TAG_MARK + "object")],
-    Discriminator(_text_tag),
-]
-
-
-class Join(_Model):
-    """When a map is met, how many failures it bears, and what becomes of the rest."""
-
-    need: JoinNeed = Field(default="all", description="`all`, `any`, a number of successes, or a percentage.")
-    tolerate: Share = Field(
-        default=0, description="Items that may fail: a number, or a percentage rounded down."
-    )
-    rest: Literal["cancel", "keep"] = Field(
-        default="cancel", description="What happens to unfinished items once the join is decided."
-    )
-
-
-class Node(_Model):
+class Node(Model):
     """What every node may say, whatever its verb."""
 
     description: PlainText = Field(default="", description="For people; the engine does not read it.")
-    needs: Annotated[tuple[Need, ...], Field(strict=False)] = Field(
+    needs: Needs = Field(
         default=(), description="Dependencies beyond those that references make by themselves."
     )
     when: Condition = Field(default=None, description="The node is skipped when this is false.")
     output: Any = Field(
         default=None, description="Reshapes the node's output; reads the raw one as `result`."
+    )
+    on_error: _OnErrors = Field(
+        default=(), description="What happens when it fails for good; the first entry that matches counts."
+    )
+    undo: Body | None = Field(
+        default=None, description="Takes back what the finished node did, when it is undone."
+    )
+    deadline: Timeout = Field(
+        default=None, description="Limit from the moment its dependencies hold; passed, the node fails."
     )
 
     @property
@@ -181,6 +149,9 @@ class RunNode(Node):
     with_: Any = Field(default=None, alias="with", description="The executor's configuration.")
     retry: Retry = Field(default_factory=Retry, description="Merged key by key with `defaults.retry`.")
     timeout: Timeout = Field(default=None, description="Limit of one attempt; absent = no limit.")
+    heartbeat: Timeout = Field(
+        default=None, description="Longest silence of an attempt; absent = it need not report."
+    )
     queue: QueueName = Field(default="default", description="Queue of the task.")
     priority: Priority = Field(default=0, description="Higher runs first.")
 
@@ -188,6 +159,12 @@ class RunNode(Node):
     def verb(self) -> Verb:
         """Give `run`."""
         return "run"
+
+
+_Join = Annotated[
+    Annotated[JoinNeed, Tag(TAG_MARK + "text")] | Annotated[Join, Tag(TAG_MARK + "object")],
+    Discriminator(join_tag),
+]
 
 
 class MapNode(Node):
@@ -198,15 +175,88 @@ class MapNode(Node):
     as_: PlainName = Field(default="item", alias="as", description="Name of the item inside the body.")
     index: PlainName = Field(default="index", description="Name of the item's position, from 0.")
     concurrency: Concurrency = Field(default=None, description="Items at work at once; absent = no limit.")
-    join: Annotated[
-        Annotated[JoinNeed, Tag(TAG_MARK + "text")] | Annotated[Join, Tag(TAG_MARK + "object")],
-        Discriminator(_join_tag),
-    ] = Field(default="all", description="When the map is met; a text or number is short for `need`.")
+    join: _Join = Field(
+        default="all", description="When the map is met; a text or number is short for `need`."
+    )
+    key: ItemKey = Field(
+        default=None, description="Text or number per item; of items with the same key only the first runs."
+    )
+    collect: Literal["list", "stats", "none"] = Field(
+        default="list", description="What the map gives: the items' outputs, only their numbers, or null."
+    )
 
     @property
     def verb(self) -> Verb:
         """Give `map`."""
         return "map"
+
+
+class ParallelNode(Node):
+    """Runs its branches side by side."""
+
+    parallel: dict[str, Body] = Field(
+        description="The branches by name: one node each, or `{nodes, output}`."
+    )
+    concurrency: Concurrency = Field(default=None, description="Branches at work at once; absent = no limit.")
+    join: _Join = Field(default="all", description="When it is met; a text or number is short for `need`.")
+
+    @property
+    def verb(self) -> Verb:
+        """Give `parallel`."""
+        return "parallel"
+
+
+class LoopNode(Node):
+    """Runs its body again and again, one turn after the other."""
+
+    loop: Loop = Field(description="How often: exactly one of `while`, `until`, `times` and `for`.")
+    do: Body = Field(description="One node, or `{nodes, output}`.")
+    as_: PlainName = Field(
+        default="item", alias="as", description="With `for`: name of the item inside the body."
+    )
+    index: PlainName = Field(default="index", description="With `for`: name of the item's position, from 0.")
+
+    @property
+    def verb(self) -> Verb:
+        """Give `loop`."""
+        return "loop"
+
+
+class Case(Model):
+    """One case of a `switch`."""
+
+    when: Condition = Field(description="The case is taken when this is the first that is true.")
+    do: Body = Field(description="One node, or `{nodes, output}`.")
+
+
+class SwitchNode(Node):
+    """Runs the first case whose condition is true."""
+
+    switch: Annotated[tuple[Case, ...], Field(strict=False, min_length=1)] = Field(
+        description="The cases; conditions are asked in this order."
+    )
+    else_: Body | None = Field(default=None, alias="else", description="Runs when no case is taken.")
+
+    @property
+    def verb(self) -> Verb:
+        """Give `switch`."""
+        return "switch"
+
+
+class FlowNode(Node):
+    """Runs another definition as a run of its own."""
+
+    flow: FlowName = Field(description="Name of the definition, `name` or `name@version`.")
+    with_: FlowInputs = Field(default=None, alias="with", description="The inputs of that run.")
+    detach: bool = Field(default=False, description="Do not wait for its end.")
+    retry: Retry = Field(
+        default_factory=Retry, description="Merged key by key with `defaults.retry`; a retry is a new run."
+    )
+
+    @property
+    def verb(self) -> Verb:
+        """Give `flow`."""
+        return "flow"
 
 
 class SetNode(Node):
@@ -220,10 +270,23 @@ class SetNode(Node):
         return "set"
 
 
-class Wait(_Model):
-    """What a `wait` waits for."""
+class Wait(Model):
+    """What a `wait` waits for: exactly one of `for`, `until`, `signal` and `condition`."""
 
-    for_: WaitTime = Field(alias="for", description="A duration, or an expression that gives one.")
+    for_: WaitTime = Field(
+        default=None, alias="for", description="A duration, or an expression that gives one."
+    )
+    until: Instant = Field(default=None, description="An instant, or an expression that gives one.")
+    signal: SignalName = Field(default=None, description="Name of the signal.")
+    match: Condition = Field(
+        default=None, description="With `signal`: which one is taken; reads its payload as `signal`."
+    )
+    condition: Condition = Field(default=None, description="Over variables; looked at when one changes.")
+    every: Timeout = Field(default=None, description="With `condition`: also look this often.")
+    timeout: Timeout = Field(default=None, description="Longest wait; passed, the node fails with `timeout`.")
+    on_timeout: Handler | None = Field(
+        default=None, description="What happens instead of that failure; shaped like an entry of `on_error`."
+    )
 
 
 class WaitNode(Node):
@@ -237,7 +300,7 @@ class WaitNode(Node):
         return "wait"
 
 
-class Scope(_Model):
+class Scope(Model):
     """Nodes that run together, and what they give."""
 
     nodes: dict[str, AnyNode] = Field(description="The nodes by name.")
@@ -260,8 +323,12 @@ class DoNode(Node):
 AnyNode = Annotated[
     Annotated[RunNode, Tag(TAG_MARK + "run")]
     | Annotated[MapNode, Tag(TAG_MARK + "map")]
-    | Annotated[SetNode, Tag(TAG_MARK + "set")]
+    | Annotated[ParallelNode, Tag(TAG_MARK + "parallel")]
+    | Annotated[LoopNode, Tag(TAG_MARK + "loop")]
+    | Annotated[SwitchNode, Tag(TAG_MARK + "switch")]
+    | Annotated[FlowNode, Tag(TAG_MARK + "flow")]
     | Annotated[WaitNode, Tag(TAG_MARK + "wait")]
+    | Annotated[SetNode, Tag(TAG_MARK + "set")]
     | Annotated[DoNode, Tag(TAG_MARK + "do")],
     Discriminator(_node_tag),
 ]
@@ -269,20 +336,30 @@ Body = Annotated[
     Annotated[Scope, Tag(TAG_MARK + "nodes")]
     | Annotated[RunNode, Tag(TAG_MARK + "run")]
     | Annotated[MapNode, Tag(TAG_MARK + "map")]
-    | Annotated[SetNode, Tag(TAG_MARK + "set")]
-    | Annotated[WaitNode, Tag(TAG_MARK + "wait")],
+    | Annotated[ParallelNode, Tag(TAG_MARK + "parallel")]
+    | Annotated[LoopNode, Tag(TAG_MARK + "loop")]
+    | Annotated[SwitchNode, Tag(TAG_MARK + "switch")]
+    | Annotated[FlowNode, Tag(TAG_MARK + "flow")]
+    | Annotated[WaitNode, Tag(TAG_MARK + "wait")]
+    | Annotated[SetNode, Tag(TAG_MARK + "set")],
     Discriminator(_body_tag),
 ]
 
 
-class Definition(_Model):
+class Definition(Model):
     """A whole workflow; its nodes and output are the outermost scope."""
 
     dsl: Literal["1"] = Field(description="Version of this language.")
     name: WorkflowName = Field(description="Name of the workflow: letters, digits, `_`, `.` and `-`.")
     description: PlainText = Field(default="", description="For people; the engine does not read it.")
+    labels: dict[LabelName, PlainText] = Field(
+        default_factory=dict, description="Short texts by name, to find the runs by."
+    )
     inputs: dict[str, Any] | None = Field(
         default=None, description="JSON Schema (2020-12) of the inputs; absent = the workflow takes none."
+    )
+    start: Start | None = Field(
+        default=None, description="How starts of the same workflow behave towards each other."
     )
     defaults: Defaults = Field(
         default_factory=Defaults, description="For `run` nodes that say nothing themselves."
@@ -291,13 +368,21 @@ class Definition(_Model):
         default=None,
         description="Limit of the whole run, from its start; passed, the run fails. Absent = no limit.",
     )
+    on_failure: Literal["stop", "finish"] = Field(
+        default="stop",
+        description="After a failure nothing new begins, or what does not depend on it goes on.",
+    )
     nodes: dict[str, AnyNode] = Field(description="The nodes by name.")
+    on_error: _OnErrors = Field(
+        default=(), description="What happens when the run fails; the first entry that matches counts."
+    )
+    finally_: Body | None = Field(
+        default=None, alias="finally", description="Runs after every end, before the run is over."
+    )
     output: Any = Field(
         default=None, description="The workflow's output; absent = the outputs of its last nodes by name."
     )
 
 
-MapNode.model_rebuild()
-Scope.model_rebuild()
-DoNode.model_rebuild()
-Definition.model_rebuild()
+for _model in (Handler, OnError, Wait, Case, Scope, *Node.__subclasses__(), Definition):
+    _model.model_rebuild()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Annotated, Any, Final, LiteralString, cast
 
 from pydantic import BeforeValidator, WithJsonSchema
@@ -19,18 +20,30 @@ __all__ = [
     "Concurrency",
     "Condition",
     "Delay",
+    "ErrorCode",
     "ErrorPattern",
     "ExecutorName",
+    "FlowInputs",
+    "FlowName",
+    "Instant",
+    "ItemKey",
     "ItemSource",
     "JoinNeed",
+    "KeyText",
+    "LabelName",
+    "Message",
     "PlainName",
     "PlainText",
     "Priority",
     "QueueName",
     "Share",
+    "SignalName",
     "Timeout",
+    "Times",
+    "Turns",
     "WaitTime",
     "WorkflowName",
+    "Yes",
     "kind_of",
     "percent_of",
 ]
@@ -44,6 +57,11 @@ _KINDS: Final[Mapping[type, str]] = {
     dict: "an object",
     list: "a list",
 }
+_JOINS: Final = ("all", "any", "first", "majority", "none")
+_FLOW: Final = r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}(@[1-9][0-9]{0,8})?$"
+_SIGNAL: Final = r"^[A-Za-z0-9_][A-Za-z0-9_.:-]{0,199}$"
+_LABEL: Final = r"^[A-Za-z0-9_.-]{1,63}$"
+_CODE: Final = r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$"
 _EXECUTOR: Final = r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)+$"
 _QUEUE: Final = r"^[A-Za-z0-9_.-]{1,63}$"
 _WORKFLOW: Final = r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}$"
@@ -76,7 +94,7 @@ def _text(value: Any) -> str:
         raise _fail(
             "expression_not_allowed",
             "no expression is evaluated here",
-            "expressions are allowed in with, when, map, concurrency, wait.for, set and output",
+            "expressions are allowed in with, when, map, key, concurrency, loop, switch, wait, set, output, fail",
         )
     return value
 
@@ -131,9 +149,7 @@ def _duration(value: Any) -> str:
 
 def _timeout(value: Any) -> str:
     if parse_duration(_duration(value)) == 0:
-        raise _fail(
-            "bad_duration", f"{value!r} would end every attempt at once", "leave 'timeout' out for no limit"
-        )
+        raise _fail("bad_duration", f"{value!r} is no time at all", "leave the field out for no limit")
     return value
 
 
@@ -190,18 +206,90 @@ def _share(value: Any) -> int | str:
 
 
 def _join_need(value: Any) -> int | str:
-    if value in ("all", "any"):
+    if isinstance(value, str) and value in _JOINS:
         return value
-    if value in ("first", "majority", "none"):
-        raise _fail(
-            "not_supported", f"the join {value!r} is not built in this version", "use all, any, 3 or '80%'"
-        )
     if isinstance(value, str) and percent_of(value) is None:
-        raise _fail(
-            "bad_value", f"{value!r} is no join", "use 'all', 'any', a number of successes or e.g. '80%'"
-        )
+        known = ", ".join(repr(word) for word in _JOINS)
+        raise _fail("bad_value", f"{value!r} is no join", f"use {known}, a number of successes or e.g. '80%'")
     if _share(value) == 0 or percent_of(value) == 0:
-        raise _fail("bad_value", "a join that needs no success is always met", "ask for at least 1 or '1%'")
+        raise _fail(
+            "bad_value", "a join that needs no success is always met", "write 'none' if that is meant"
+        )
+    return value
+
+
+def _computed(value: Any) -> bool:
+    return isinstance(value, str) and _MARK in value
+
+
+def _times(value: Any) -> Any:
+    return value if _computed(value) else _whole(value, 0)
+
+
+def _turns(value: Any) -> int:
+    if _computed(value):
+        _text(value)
+    return _whole(value, 1)
+
+
+def _yes(value: Any) -> bool:
+    if value is not True:
+        raise _fail("bad_value", "must be true", "leave the field out otherwise")
+    return True
+
+
+def _instant(value: Any) -> str:
+    if _computed(value):
+        return value
+    text = _text(value)
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        at = None
+    if at is None or at.tzinfo is None or "T" not in text.upper():
+        raise _fail("bad_value", f"{text!r} is no instant", "write e.g. '2027-01-31T08:00:00Z', with a zone")
+    return text
+
+
+def _item_key(value: Any) -> str:
+    if not _computed(value):
+        raise _fail(
+            "bad_value",
+            "a key without an expression is the same for every item",
+            "write e.g. '{{ item.id }}'",
+        )
+    return value
+
+
+def _key_text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise _fail("wrong_type", f"must be text, not {kind_of(value)}")
+    if not value:
+        raise _fail("bad_value", "must not be empty", "write e.g. '{{ inputs.id }}'")
+    return value
+
+
+def _flow_inputs(value: Any) -> Any:
+    if isinstance(value, dict) or _computed(value):
+        return cast("Any", value)
+    raise _fail(
+        "wrong_type",
+        f"must be an object of inputs, or an expression that gives one, not {kind_of(value)}",
+        'write e.g. {"day": "{{ inputs.day }}"}',
+    )
+
+
+def _error_code(value: Any) -> str:
+    return (
+        value
+        if _computed(value)
+        else _matching(_CODE, "bad_value", "error code: write e.g. 'shop.NoStock'")(value)
+    )
+
+
+def _any_text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise _fail("wrong_type", f"must be text, not {kind_of(value)}")
     return value
 
 
@@ -209,6 +297,7 @@ def _pattern_schema(pattern: str) -> WithJsonSchema:
     return WithJsonSchema({"type": "string", "pattern": pattern})
 
 
+_COMPUTED_SCHEMA: Final = {"type": "string", "pattern": r"\{\{"}
 _PERCENT_SCHEMA: Final = {"type": "string", "pattern": _PERCENT}
 
 PlainText = Annotated[
@@ -244,7 +333,9 @@ Priority = Annotated[
 Delay = Annotated[str, BeforeValidator(_duration), _pattern_schema(_DURATION)]
 Timeout = Annotated[str | None, BeforeValidator(_timeout), _pattern_schema(_DURATION)]
 WaitTime = Annotated[
-    str, BeforeValidator(_wait_time), WithJsonSchema({"type": "string", "pattern": _DURATION + r"|\{\{"})
+    str | None,
+    BeforeValidator(_wait_time),
+    WithJsonSchema({"type": "string", "pattern": _DURATION + r"|\{\{"}),
 ]
 Condition = Annotated[
     str | bool | None,
@@ -271,5 +362,48 @@ Share = Annotated[
 JoinNeed = Annotated[
     Any,
     BeforeValidator(_join_need),
-    WithJsonSchema({"anyOf": [{"enum": ["all", "any"]}, {"type": "integer", "minimum": 1}, _PERCENT_SCHEMA]}),
+    WithJsonSchema({"anyOf": [{"enum": list(_JOINS)}, {"type": "integer", "minimum": 1}, _PERCENT_SCHEMA]}),
 ]
+Times = Annotated[
+    Any,
+    BeforeValidator(_times),
+    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 0}, _COMPUTED_SCHEMA]}),
+]
+Turns = Annotated[int, BeforeValidator(_turns), WithJsonSchema({"type": "integer", "minimum": 1})]
+Yes = Annotated[bool | None, BeforeValidator(_yes), WithJsonSchema({"const": True})]
+Instant = Annotated[str | None, BeforeValidator(_instant), WithJsonSchema({"type": "string"})]
+ItemKey = Annotated[str | None, BeforeValidator(_item_key), WithJsonSchema(_COMPUTED_SCHEMA)]
+KeyText = Annotated[
+    str | None, BeforeValidator(_key_text), WithJsonSchema({"type": "string", "minLength": 1})
+]
+FlowInputs = Annotated[
+    Any, BeforeValidator(_flow_inputs), WithJsonSchema({"anyOf": [{"type": "object"}, _COMPUTED_SCHEMA]})
+]
+FlowName = Annotated[
+    str,
+    BeforeValidator(
+        _matching(_FLOW, "bad_name", "name of a definition: write 'name', or 'name@3' for one version")
+    ),
+    _pattern_schema(_FLOW),
+]
+SignalName = Annotated[
+    str | None,
+    BeforeValidator(
+        _matching(_SIGNAL, "bad_name", "signal name: use letters, digits, '_', '.', ':' and '-', at most 200")
+    ),
+    _pattern_schema(_SIGNAL),
+]
+LabelName = Annotated[
+    str,
+    BeforeValidator(
+        _matching(_LABEL, "bad_name", "label: use letters, digits, '_', '.' and '-', at most 63")
+    ),
+    _pattern_schema(_LABEL),
+]
+ErrorCode = Annotated[
+    str,
+    BeforeValidator(_error_code),
+    WithJsonSchema({"anyOf": [{"type": "string", "pattern": _CODE}, _COMPUTED_SCHEMA]}),
+]
+#: Text that may hold expressions.
+Message = Annotated[str, BeforeValidator(_any_text), WithJsonSchema({"type": "string"})]

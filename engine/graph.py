@@ -9,16 +9,24 @@ a `ScopePlan` stand in topological order; wherever names stand beside each other
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import replace
 from typing import Any
 
 import networkx as nx
 
-from .definition import Definition, Join, MapNode, RunNode
-from .durations import parse_duration
-from .fields import percent_of
-from .plan import COMPLETED_ONLY, Edge, JoinRule, Plan, PlanNode, RetryPolicy, ScopePlan
-from .symbols import NodeSymbol, ScopeSymbol, Symbols
+from .definition import Definition, FlowNode, LoopNode, MapNode, ParallelNode, RunNode, WaitNode
+from .plan import COMPLETED_ONLY, Body, Edge, ErrorEntry, NeedGroup, Plan, PlanNode, RetryPolicy, ScopePlan
+from .plan_rules import (
+    Retries,
+    duration,
+    entry_of,
+    fan,
+    flow_rule,
+    has_undo,
+    loop_rule,
+    start_rule,
+    wait_rule,
+)
+from .symbols import Dep, EntrySymbol, NodeSymbol, ScopeSymbol, Symbols
 from .variables import VarOwners
 
 __all__ = ["Cycle", "assemble_plan", "digraph", "sort"]
@@ -69,6 +77,8 @@ def assemble_plan(symbols: Symbols, definition: Definition, *, definition_id: st
     """The plan of a checked and sorted tree."""
     planner = _Planner(definition)
     root = planner.scope(symbols.root)
+    on_error = planner.entries(symbols.on_error)
+    finally_ = None if symbols.finally_ is None else planner.body(symbols.finally_)
     runs = [node for node in planner.nodes.values() if node.kind == "run"]
     return Plan(
         definition_id=definition_id,
@@ -80,7 +90,12 @@ def assemble_plan(symbols: Symbols, definition: Definition, *, definition_id: st
         executors=frozenset(node.executor for node in runs if node.executor),
         queues=frozenset(node.queue for node in runs),
         vars=VarOwners(symbols),
-        deadline=None if definition.deadline is None else parse_duration(definition.deadline),
+        deadline=duration(definition.deadline),
+        on_error=on_error,
+        finally_=finally_,
+        on_failure=definition.on_failure,
+        labels=dict(definition.labels),
+        start=start_rule(definition, symbols),
     )
 
 
@@ -89,75 +104,133 @@ class _Planner:
         self.nodes: dict[str, PlanNode] = {}
         self.scopes: dict[str, ScopePlan] = {}
         self._defaults = definition.defaults
-        self._retry_defaults = definition.defaults.retry.model_dump(exclude_unset=True)
+        self._retries = Retries(definition.defaults.retry.model_dump(exclude_unset=True))
         self._edges: dict[tuple[str, frozenset[str]], Edge] = {}
-        self._retries: dict[str, RetryPolicy] = {}
+
+    # --- scopes
 
     def scope(self, symbol: ScopeSymbol) -> ScopePlan:
         """The plan of a scope and everything inside; as deep as containers are nested."""
         successors: dict[str, list[str]] = {name: [] for name in symbol.nodes}
         handled: set[str] = set()
         for node in symbol.nodes.values():
-            for before, dep in node.deps.items():
+            for before in node.before():
                 successors[before].append(node.name)
-                if dep.on is not COMPLETED_ONLY and "failed" in dep.on:
-                    handled.add(before)
+            handled.update(_handled(node))
         planned = {
-            node.name: self.node(node, successors[node.name], node.name in handled) for node in symbol.order
+            node.name: self.node(node, successors[node.name], handled=node.name in handled)
+            for node in symbol.order
         }
         plan = ScopePlan(
             address=symbol.address,
             nodes=planned,
-            roots=tuple(name for name, node in symbol.nodes.items() if not node.deps),
+            roots=tuple(name for name, node in symbol.nodes.items() if not (node.deps or node.groups)),
             leaves=tuple(name for name in symbol.nodes if not successors[name]),
             output=symbol.output.template if symbol.output else None,
-            kind="definition" if symbol.kind == "single" else symbol.kind,
+            kind=symbol.kind,
         )
         self.scopes[symbol.address] = plan
         return plan
 
-    def node(self, symbol: NodeSymbol, successors: Collection[str] = (), handled: bool = False) -> PlanNode:  # noqa: FBT001, FBT002 - private
+    def body(self, symbol: ScopeSymbol) -> Body:
+        """The plan of a body: its scope, or its only node."""
+        return self.node(symbol.nodes[""]) if symbol.single else self.scope(symbol)
+
+    # --- nodes
+
+    def node(
+        self, symbol: NodeSymbol, successors: Collection[str] = (), *, handled: bool = False
+    ) -> PlanNode:
         """The plan of one node; its fields by verb."""
-        single = symbol.scope.kind == "single"
-        owner = symbol.scope.owner
+        model = symbol.model
         uses = {use.field: use.template for use in symbol.uses}
         plan = PlanNode(
             address=symbol.address,
             name=symbol.name,
             kind=symbol.kind,
-            scope=owner.address if single and owner else symbol.scope.address,
-            deps=self._deps(symbol),
+            scope=_owner_row(symbol.scope),
+            deps=self._deps(symbol, symbol.deps),
+            groups=self._groups(symbol),
             successors=tuple(successors),
             failure_handled=handled,
             when=uses.get("when"),
             output=uses.get("output"),
             with_=uses.get("with"),
             set_=uses.get("set"),
-            wait_for=uses.get("wait/for"),
-            items=uses.get("map"),
-            description=symbol.model.description or None,
+            deadline=duration(model.deadline),
+            description=model.description or None,
         )
         self.nodes[symbol.address] = plan
-        if isinstance(symbol.model, RunNode):
-            self._run(plan, symbol.model)
-        elif isinstance(symbol.model, MapNode):
-            _map(plan, symbol.model, uses.get("concurrency"))
-        if symbol.inner is not None:
-            plan.body = (
-                self.node(symbol.inner.nodes[""])
-                if symbol.inner.kind == "single"
-                else self.scope(symbol.inner)
-            )
+        if isinstance(model, RunNode):
+            self._run(plan, model)
+        else:
+            self._verb(plan, symbol, uses)
+        if symbol.on_error:
+            plan.on_error = self.entries(symbol.on_error)
+        if symbol.undo is not None:
+            plan.undo = self.body(symbol.undo)
+        plan.has_undo = has_undo(plan)
         return plan
 
-    def _deps(self, symbol: NodeSymbol) -> tuple[Edge, ...]:
-        siblings = symbol.scope.nodes
-        names = (
-            symbol.deps
-            if len(symbol.deps) < 2
-            else sorted(symbol.deps, key=lambda name: siblings[name].index)
+    def _verb(self, plan: PlanNode, symbol: NodeSymbol, uses: Mapping[str, Any]) -> None:
+        model = symbol.model
+        if symbol.inner is not None:
+            plan.body = self.body(symbol.inner)
+        if symbol.bodies:
+            plan.bodies = {label: self.body(body) for label, body in symbol.bodies.items()}
+        if isinstance(model, (MapNode, LoopNode)):
+            plan.as_ = model.as_
+            plan.index_as = model.index if model.index != "index" else None
+        match model:
+            case MapNode():
+                plan.items, plan.key, plan.collect = uses.get("map"), uses.get("key"), model.collect
+                fan(plan, model, uses)
+            case ParallelNode():
+                fan(plan, model, uses)
+            case LoopNode():
+                plan.loop = loop_rule(model, uses)
+            case FlowNode():
+                plan.flow = flow_rule(model)
+                plan.retry = self._retry(model)
+            case WaitNode():
+                plan.wait = wait_rule(model.wait, uses)
+                if symbol.on_timeout is not None:
+                    (plan.wait.on_timeout,) = self.entries([symbol.on_timeout])
+            case _:
+                plan.cases = tuple(
+                    template for field, template in uses.items() if field.startswith("switch/")
+                )
+
+    def _run(self, plan: PlanNode, model: RunNode) -> None:
+        plan.executor = model.run
+        chosen: dict[str, Any] = {}
+        for name in ("queue", "priority", "timeout", "heartbeat"):
+            source = model if model.has(name) else self._defaults
+            chosen[name] = getattr(source, name)
+        plan.queue = chosen["queue"]
+        plan.priority = chosen["priority"]
+        plan.timeout = duration(chosen["timeout"])
+        plan.heartbeat = duration(chosen["heartbeat"])
+        plan.retry = self._retry(model)
+
+    def _retry(self, model: RunNode | FlowNode) -> RetryPolicy:
+        return self._retries.policy(model.retry.model_dump(exclude_unset=True) if model.has("retry") else {})
+
+    def entries(self, symbols: Iterable[EntrySymbol]) -> tuple[ErrorEntry, ...]:
+        """Handlers with what they run."""
+        return tuple(
+            entry_of(symbol, None if symbol.body is None else self.body(symbol.body)) for symbol in symbols
         )
-        return tuple(self._edge(name, symbol.deps[name].on) for name in names)
+
+    # --- edges
+
+    def _deps(self, symbol: NodeSymbol, deps: Mapping[str, Dep]) -> tuple[Edge, ...]:
+        siblings = symbol.scope.nodes
+        names = deps if len(deps) < 2 else sorted(deps, key=lambda name: siblings[name].index)
+        return tuple(self._edge(name, deps[name].on) for name in names)
+
+    def _groups(self, symbol: NodeSymbol) -> tuple[NeedGroup, ...]:
+        return tuple(NeedGroup(group.kind, self._deps(symbol, group.deps)) for group in symbol.groups)
 
     def _edge(self, name: str, on: frozenset[str]) -> Edge:
         edge = self._edges.get((name, on))
@@ -165,46 +238,21 @@ class _Planner:
             edge = self._edges[name, on] = Edge(name, on)
         return edge
 
-    def _run(self, plan: PlanNode, model: RunNode) -> None:
-        plan.executor = model.run
-        chosen: dict[str, Any] = {}
-        for name in ("queue", "priority", "timeout"):
-            source = model if model.has(name) else self._defaults
-            chosen[name] = getattr(source, name)
-        plan.queue = chosen["queue"]
-        plan.priority = chosen["priority"]
-        plan.timeout = None if chosen["timeout"] is None else parse_duration(chosen["timeout"])
-        own = model.retry.model_dump(exclude_unset=True) if model.has("retry") else {}
-        plan.retry = self._retry(self._retry_defaults | own)
 
-    def _retry(self, keys: dict[str, Any]) -> RetryPolicy:
-        """One policy per distinct set of keys: thousands of nodes share a few."""
-        identity = repr(sorted(keys.items()))
-        policy = self._retries.get(identity)
-        if policy is None:
-            times = {name: parse_duration(keys[name]) for name in ("delay", "max_delay") if name in keys}
-            policy = replace(RetryPolicy(), **(keys | times))
-            if "max_delay" not in keys and policy.delay > policy.max_delay:
-                # The default bound must not cut a longer delay that somebody asked for.
-                policy = replace(policy, max_delay=policy.delay)
-            self._retries[identity] = policy
-        return policy
+def _owner_row(scope: ScopeSymbol) -> str:
+    """Address of the row that owns the nodes of a scope."""
+    if not scope.single:
+        return scope.address
+    return scope.owner.address if scope.owner is not None else ""
 
 
-def _map(plan: PlanNode, model: MapNode, concurrency: Any) -> None:
-    plan.as_ = model.as_
-    plan.index_as = model.index if model.index != "index" else None
-    plan.concurrency = model.concurrency if isinstance(model.concurrency, int) else concurrency
-    plan.join = _join(model.join if isinstance(model.join, Join) else Join(need=model.join))
-
-
-def _join(join: Join) -> JoinRule:
-    percent = percent_of(join.need)
-    tolerated = percent_of(join.tolerate)
-    return JoinRule(
-        need="all" if percent is not None else join.need,
-        need_percent=percent,
-        tolerate=0 if tolerated is not None else join.tolerate,
-        tolerate_percent=tolerated,
-        rest=join.rest,
-    )
+def _handled(node: NodeSymbol) -> Iterable[str]:
+    """Siblings whose failure this node waits for, so that it does not fail their scope."""
+    for name, dep in node.deps.items():
+        if dep.on is not COMPLETED_ONLY and "failed" in dep.on:
+            yield name
+    for group in node.groups:
+        for name, dep in group.deps.items():
+            # `none` waits for the end of each, whatever it is.
+            if group.kind == "none" or "failed" in dep.on:
+                yield name

@@ -7,9 +7,10 @@ rest are pydantic's, put into the words of the language.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from .definition import TAG_MARK
+from .definition_parts import TAG_MARK
 from .errors import Problem
 from .fields import kind_of
 from .pointers import pointer_of
@@ -44,13 +45,21 @@ _STAND_INS: Final[Mapping[str, Any]] = {
     "run": STAND_IN,
     "map": [],
     "set": {},
+    "parallel": {},
+    "loop": {"times": 0},
+    "switch": [{"when": False, "do": {"run": STAND_IN}}],
+    "flow": "refused",
     "wait": {"for": "0s"},
-    "for": "0s",
     "do": {"nodes": {}},
     "nodes": {},
     "dsl": "1",
     "name": "refused",
 }
+
+#: Lists of dependencies, whose entries keep their places.
+_NEEDS: Final = frozenset({"needs", "all", "any", "none"})
+#: Objects whose members are called by their authors.
+_NAMED: Final = frozenset({("nodes",), ("parallel",)})
 
 Path = tuple[str | int, ...]
 
@@ -76,7 +85,9 @@ def _depth_first(path: Path) -> list[tuple[int, int, str]]:
 
 
 def _path(detail: ErrorDetails) -> Path:
-    return tuple(part for part in detail["loc"] if not (isinstance(part, str) and part.startswith(TAG_MARK)))
+    parts = tuple(part for part in detail["loc"] if not (isinstance(part, str) and part.startswith(TAG_MARK)))
+    # What pydantic adds when it is the name of a member that is refused.
+    return parts[:-1] if parts[-1:] == ("[key]",) else parts
 
 
 def _problem(path: Path, detail: ErrorDetails) -> Problem:
@@ -117,9 +128,19 @@ def _remove(document: dict[str, Any], path: Path) -> None:
     if not present:
         # A missing member: what lacks it goes.
         _remove(document, path[:-1])
-    elif path[-2:-1] == ("needs",):
-        here[last] = STAND_IN
-    elif last in _STAND_INS and path[-2:-1] != ("nodes",):
-        here[last] = _STAND_INS[last]
     else:
-        del here[last]
+        stand_in = _stand_in(path)
+        if stand_in is None:
+            del here[last]
+        else:
+            here[last] = stand_in
+
+
+def _stand_in(path: Path) -> Any:
+    """What takes the place of a value that its neighbours, or what holds it, cannot do without; else None."""
+    last, around = path[-1], path[-2:-1]
+    if isinstance(last, int):
+        return STAND_IN if around[0] in _NEEDS else None
+    if last == "when" and path[-3:-2] == ("switch",):
+        return False
+    return deepcopy(_STAND_INS.get(last)) if around not in _NAMED else None

@@ -19,7 +19,7 @@ from .errors import Problem
 from .graph import Cycle, sort
 from .pointers import child
 from .references import LateRead, References, VarRead
-from .symbols import Dep, NodeSymbol, ScopeSymbol, Symbols
+from .symbols import Dep, NodeSymbol, Outer, ScopeSymbol, Symbols
 
 __all__ = ["MAX_EDGES", "check_order"]
 
@@ -70,7 +70,7 @@ def check_order(symbols: Symbols, references: References) -> list[Problem]:
 
 def _sorted(scope: ScopeSymbol, problems: list[Problem]) -> bool:
     nodes = scope.nodes
-    order, cycles = sort({name: node.deps for name, node in nodes.items()})
+    order, cycles = sort({name: node.before() for name, node in nodes.items()})
     problems += (_cycle_problem(scope, cycle) for cycle in cycles)
     scope.order = [nodes[name] for name in order]
     return not cycles
@@ -79,8 +79,9 @@ def _sorted(scope: ScopeSymbol, problems: list[Problem]) -> bool:
 def _cycle_problem(scope: ScopeSymbol, cycle: Cycle) -> Problem:
     path = " → ".join([*cycle, cycle[0]])
     waits = [
-        f"{after!r} waits for {before!r} by {scope.nodes[after].deps[before].pointer}"
+        f"{after!r} waits for {before!r} by {dep.pointer}"
         for before, after in zip(cycle, [*cycle[1:], cycle[0]], strict=True)
+        if (dep := scope.nodes[after].why(before)) is not None
     ]
     hint = "; ".join(waits[:6])
     return Problem(scope.nodes[cycle[0]].pointer, "cycle", f"the nodes wait for each other: {path}", hint)
@@ -91,28 +92,28 @@ def _traffic(symbols: Symbols, references: References) -> dict[ScopeSymbol, _Tra
     for owner in symbols.scopes:
         for name, writers in owner.writers.items():
             for writer in writers:
-                for scope, holder in _levels(writer.scope, owner):
-                    table = found.setdefault(scope, _Traffic()).writers.setdefault((owner, name), {})
-                    table.setdefault(holder or writer, writer)
+                for step in _levels(writer.scope, owner):
+                    table = found.setdefault(step.scope, _Traffic()).writers.setdefault((owner, name), {})
+                    table.setdefault(step.holder or writer, writer)
     for read in references.var_reads:
         key = (read.owner, read.name)
-        for scope, holder in _levels(read.scope, read.owner):
-            unit = holder or read.node
-            traffic = found.get(scope)
+        for step in _levels(read.scope, read.owner):
+            unit = step.holder or (None if step.late else read.node)
+            traffic = found.get(step.scope)
             if unit is None or traffic is None or key not in traffic.writers:
                 continue
-            if read.use.kind == "reshape":
+            if step.late or read.use.kind in ("reshape", "handler"):
                 traffic.late.append((key, unit, read))
             else:
                 traffic.readers.setdefault(key, {}).setdefault(unit, read)
     return found
 
 
-def _levels(start: ScopeSymbol, owner: ScopeSymbol) -> Iterable[tuple[ScopeSymbol, NodeSymbol | None]]:
+def _levels(start: ScopeSymbol, owner: ScopeSymbol) -> Iterable[Outer]:
     """The scopes from `start` out to the owner of a variable."""
-    for scope, holder in start.outward():
-        yield scope, holder
-        if scope is owner:
+    for step in start.outward():
+        yield step
+        if step.scope is owner:
             return
 
 
@@ -137,6 +138,11 @@ class _Later:
                 self.later[before] |= reached
                 if dep.on <= _RAN:
                     solid[before] |= reached
+            for group in node.groups:
+                if group.kind == "none":
+                    # All of its members have ended; which of them ran is open.
+                    for name in group.deps:
+                        self.later[node.scope.nodes[name]] |= reached
 
     def orders(self, first: NodeSymbol, second: NodeSymbol) -> bool:
         """Whether the second, a chosen node, certainly starts after the first has ended."""
@@ -192,7 +198,7 @@ def _check_variables(scope: ScopeSymbol, traffic: _Traffic) -> Iterable[Problem]
     for (owner, name), unit, read in traffic.late:
         for writer in traffic.writers[owner, name]:
             if writer is unit:
-                if unit is read.node and unit.kind == "set":
+                if unit is read.node and unit.kind == "set" and read.use.kind == "reshape":
                     message = f"vars.{name} is being written by this node"
                     yield Problem(read.pointer, "unordered_var", message, "read result instead")
             elif not behind.orders(writer, unit) and not behind.orders(unit, writer):

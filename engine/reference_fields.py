@@ -1,4 +1,4 @@
-"""Which members of `nodes.X`, `instance` and `task` exist, and how a reference is refused (rules 3, 4, 14).
+"""Which members of `nodes.X`, `instance` and the like exist, and how a reference is refused (rules 3, 4, 14).
 
 The leaf below `references`: it looks at one reference at a time and knows no scopes.
 """
@@ -15,10 +15,13 @@ if TYPE_CHECKING:
     from .symbols import NodeSymbol
 
 __all__ = [
+    "ERROR_FIELDS",
     "INSTANCE_FIELDS",
+    "LOOP_FIELDS",
     "NODE_FIELDS",
     "STATS_FIELDS",
     "TASK_FIELDS",
+    "TRIGGER_FIELDS",
     "Refused",
     "check_field",
     "member_of",
@@ -27,10 +30,17 @@ __all__ = [
 
 NODE_FIELDS: Final = ("state", "output", "error", "attempt", "path", "started_at", "ended_at")
 STATS_FIELDS: Final = ("total", "completed", "failed", "skipped", "cancelled")
-INSTANCE_FIELDS: Final = ("id", "key", "name", "version", "started_at")
+INSTANCE_FIELDS: Final = ("id", "key", "name", "version", "started_at", "scheduled_for")
 TASK_FIELDS: Final = ("path", "attempt", "idempotency_key")
-#: Fields that other verbs bring in a later version.
-_LATER_NODE_FIELDS: Final = frozenset({"branch", "instance"})
+LOOP_FIELDS: Final = ("index", "output")
+TRIGGER_FIELDS: Final = ("path", "output")
+ERROR_FIELDS: Final = ("code", "message", "node", "path", "attempt", "details", "cause", "compensation")
+#: Fields that only some verbs have.
+_VERB_FIELDS: Final = {
+    "stats": ("map", "parallel", "loop"),
+    "branch": ("switch",),
+    "instance": ("flow",),
+}
 
 
 class Refused(Exception):
@@ -54,13 +64,16 @@ def check_field(target: NodeSymbol, parts: tuple[str | int, ...]) -> None:
     field_name = parts[1]
     if field_name in NODE_FIELDS:
         return
-    if field_name == "stats" and target.kind == "map":
-        if len(parts) > 2 and parts[2] not in STATS_FIELDS:
+    verbs = _VERB_FIELDS.get(str(field_name), ())
+    if target.kind in verbs:
+        if field_name == "stats" and len(parts) > 2 and parts[2] not in STATS_FIELDS:
             refuse("unknown_node_field", f"'stats' has no {parts[2]!r}", f"it has {listed(STATS_FIELDS)}")
         return
-    if field_name in _LATER_NODE_FIELDS:
-        refuse("not_supported", f"'nodes.{name}.{field_name}' is not built in this version")
-    known = [*NODE_FIELDS, "stats"] if target.kind == "map" else list(NODE_FIELDS)
+    if verbs:
+        have = " and ".join(repr(verb) for verb in verbs)
+        message = f"nodes.{name} has no {field_name!r}: it is a {target.kind!r}"
+        refuse("unknown_node_field", message, f"only {have} nodes have it")
+    known = [*NODE_FIELDS, *(extra for extra, owners in _VERB_FIELDS.items() if target.kind in owners)]
     refuse(
         "unknown_node_field", f"nodes.{name} has no {field_name!r}", _field_hint(str(field_name), name, known)
     )

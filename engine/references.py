@@ -10,13 +10,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NoReturn
 
-from .definition import MapNode, NeedOn
+from .definition_parts import NeedGroup, NeedOn
 from .errors import Problem
 from .plan import COMPLETED_ONLY
 from .pointers import child
 from .problems import nearest, suggestion
-from .reference_fields import INSTANCE_FIELDS, TASK_FIELDS, Refused, check_field, member_of, refuse
-from .symbols import Dep, NodeSymbol, ScopeSymbol, Symbols, Use, locate
+from .reference_fields import Refused, check_field, refuse
+from .reference_roots import Place, Roots
+from .symbols import Dep, Group, NodeSymbol, Outer, ScopeSymbol, Symbols, Use, locate
 
 if TYPE_CHECKING:
     from .expressions import Reference
@@ -24,9 +25,16 @@ if TYPE_CHECKING:
 
 __all__ = ["LateRead", "References", "VarRead", "resolve"]
 
-#: Parts of the language that a later version brings.
-_LATER_ROOTS: Final = frozenset({"secrets", "loop", "error", "signal", "trigger"})
-_ROOTS: Final = ("inputs", "nodes", "vars", "instance", "task", "item", "index", "total", "result")
+#: Fields of a loop that are read between its turns, and so see what the turns write.
+_BETWEEN_TURNS: Final = frozenset({"loop/while", "loop/until", "output"})
+#: Where a variable lives that cannot be read from outside.
+_HOMES: Final = {
+    "item": "the items of a map; return it in the item's 'output'",
+    "turn": "a loop; return it in the 'output' of its turns",
+    "branch": "a branch of a parallel; return it in the branch's 'output'",
+    "undo": "an undo, and ends with it",
+    "finally": "'finally', and ends with it",
+}
 
 
 @dataclass(slots=True, eq=False)
@@ -45,7 +53,7 @@ class VarRead:
 
 @dataclass(slots=True, eq=False)
 class LateRead:
-    """A node's `output` that names another node: no edge, so that node must certainly have ended (rule 6)."""
+    """What a node does when it has ended, naming another node: no edge, so that must certainly have ended (rule 6)."""
 
     reader: NodeSymbol
     target: NodeSymbol
@@ -68,10 +76,17 @@ def resolve(symbols: Symbols, inputs: DeclaredInputs) -> References:
         resolver.needs(node)
     for node in symbols.nodes:
         for use in node.uses:
-            resolver.use(use, node.scope, node)
+            resolver.use(Place(use, node.scope, node))
+        for entry in node.entries():
+            if entry.use is not None:
+                resolver.use(Place(entry.use, node.scope, node))
     for scope in symbols.scopes:
         if scope.output is not None:
-            resolver.use(scope.output, scope, None)
+            resolver.use(Place(scope.output, scope, None))
+    own = [*symbols.start.values(), *(entry.use for entry in symbols.on_error)]
+    for use in own:
+        if use is not None:
+            resolver.use(Place(use, symbols.root, None))
     return resolver.found
 
 
@@ -79,194 +94,160 @@ class _Resolver:
     def __init__(self, symbols: Symbols, inputs: DeclaredInputs) -> None:
         self.found = References()
         self._symbols = symbols
-        self._inputs = inputs
+        self._roots = Roots(inputs)
         #: Containers by the names of nodes inside; made when a name is not found.
         self._inner: dict[str, NodeSymbol] | None = None
-        self._roots = {
-            "inputs": self._check_inputs,
-            "nodes": self._check_node,
-            "vars": self._check_variable,
-            "instance": self._check_instance,
-            "task": self._check_task,
-            "result": self._check_result,
-        }
+
+    def _report(self, pointer: str, code: str, message: str, hint: str | None = None) -> None:
+        self.found.problems.append(Problem(pointer, code, message, hint))
 
     # --- needs
 
     def needs(self, node: NodeSymbol) -> None:
-        """Turn a node's `needs` into edges."""
-        for index, need in enumerate(node.model.needs):
-            pointer = child(f"{node.pointer}/needs", index)
-            name, on = (
-                (need.node, frozenset[str](need.on)) if isinstance(need, NeedOn) else (need, COMPLETED_ONLY)
-            )
-            if name in node.deps:
-                self._report(pointer, "duplicate_need", f"{name!r} is needed twice", "keep one of them")
-            elif name == node.name:
-                self._report(pointer, "own_reference", f"{name!r} cannot need itself", "remove it")
-            elif name in node.scope.nodes:
-                node.deps[name] = Dep(on, explicit=True, pointer=pointer)
+        """Turn a node's `needs` into edges and groups."""
+        needs = node.model.needs
+        here = f"{node.pointer}/needs"
+        if isinstance(needs, NeedGroup):
+            self._group(node, needs, here)
+            return
+        for index, need in enumerate(needs):
+            if isinstance(need, NeedGroup):
+                self._group(node, need, child(here, index))
             else:
-                self._report(
-                    pointer, "unknown_dependency", f"{name!r} is no sibling node", self._need_hint(name, node)
-                )
+                self._need(node, need, child(here, index), node.deps)
+
+    def _group(self, node: NodeSymbol, needs: NeedGroup, pointer: str) -> None:
+        for kind, members in (("all", needs.all), ("any", needs.any), ("none", needs.none)):
+            if members is None:
+                continue
+            group = None if kind == "all" else Group(kind)
+            for index, need in enumerate(members):
+                table = node.deps if group is None else group.deps
+                self._need(node, need, child(f"{pointer}/{kind}", index), table)
+            if group is not None and group.deps:
+                node.groups.append(group)
+
+    def _need(self, node: NodeSymbol, need: str | NeedOn, pointer: str, table: dict[str, Dep]) -> None:
+        name, on = (
+            (need.node, frozenset[str](need.on)) if isinstance(need, NeedOn) else (need, COMPLETED_ONLY)
+        )
+        is_plain = table is node.deps
+        if name in table or name in node.deps or (is_plain and any(name in g.deps for g in node.groups)):
+            self._report(pointer, "duplicate_need", f"{name!r} is needed twice", "keep one of them")
+        elif name == node.name:
+            self._report(pointer, "own_reference", f"{name!r} cannot need itself", "remove it")
+        elif name in node.scope.nodes:
+            table[name] = Dep(on, explicit=True, pointer=pointer)
+        else:
+            message = f"{name!r} is no sibling node"
+            self._report(pointer, "unknown_dependency", message, self._need_hint(name, node))
 
     def _need_hint(self, name: str, node: NodeSymbol) -> str | None:
-        if any(name in scope.nodes for scope, _ in node.scope.outward()):
+        if any(name in step.scope.nodes for step in node.scope.outward()):
             return "'needs' names siblings; a reference to nodes." + name + " makes the container wait"
         return suggestion(name, node.scope.nodes, otherwise="siblings", not_this=node.name)
 
     # --- expressions
 
-    def use(self, use: Use, scope: ScopeSymbol, node: NodeSymbol | None) -> None:
+    def use(self, place: Place) -> None:
         """Check every reference of one field."""
-        for reference in use.template.refs:
-            check = self._roots.get(reference.root, self._check_name)
+        for reference in place.use.template.refs:
             try:
-                check(reference, use, scope, node)
+                self._check(reference, place)
             except Refused as error:
-                pointer = locate(use, reference.expression)
+                pointer = locate(place.use, reference.expression)
                 where = f"{error.message}, in '{{{{ {reference.expression.strip()} }}}}'"
                 self._report(pointer, error.code, where, error.hint)
 
-    def _report(self, pointer: str, code: str, message: str, hint: str | None = None) -> None:
-        self.found.problems.append(Problem(pointer, code, message, hint))
-
-    def _check_inputs(
-        self, reference: Reference, _use: Use, _scope: ScopeSymbol, _node: NodeSymbol | None
-    ) -> None:
-        if not reference.parts or self._inputs.open:
-            return
-        name = str(reference.parts[0])
-        if name not in self._inputs.names:
-            hint = suggestion(name, sorted(self._inputs.names), otherwise="declared inputs")
-            hint = hint or f'declare it: "inputs": {{"type": "object", "properties": {{"{name}": {{}}}}}}'
-            refuse("unknown_input", f"there is no input {name!r}", hint)
-
-    def _check_instance(
-        self, reference: Reference, _use: Use, _scope: ScopeSymbol, _node: NodeSymbol | None
-    ) -> None:
-        if reference.parts and reference.parts[0] == "scheduled_for":
-            refuse("not_supported", "'instance.scheduled_for' is not built in this version")
-        member_of("instance", reference, INSTANCE_FIELDS)
-
-    def _check_task(
-        self, reference: Reference, use: Use, _scope: ScopeSymbol, _node: NodeSymbol | None
-    ) -> None:
-        if use.kind == "scope":
-            refuse(
-                "unknown_root", "'task' is not known in a scope's output", "read it in a node of the scope"
-            )
-        member_of("task", reference, TASK_FIELDS)
-
-    def _check_result(
-        self, _reference: Reference, use: Use, _scope: ScopeSymbol, _node: NodeSymbol | None
-    ) -> None:
-        if use.kind != "reshape":
-            refuse(
-                "unknown_root", "'result' is known in a node's own 'output' only", "read nodes.<name>.output"
-            )
-
-    def _check_name(
-        self, reference: Reference, _use: Use, scope: ScopeSymbol, _node: NodeSymbol | None
-    ) -> None:
-        """Check `item`, `index`, `total` and the names that maps give, and refuse every other root."""
-        name = reference.root
-        maps = [
-            around.owner.model for around, _ in scope.outward() if around.owner and around.kind != "group"
-        ]
-        inner = next((model for model in maps if isinstance(model, MapNode)), None)
-        given = {alias for model in maps if isinstance(model, MapNode) for alias in (model.as_, model.index)}
-        if inner is not None and name in (inner.as_, inner.index, "total"):
-            return
-        if name in given and name not in ("item", "index"):
-            return
-        if name in ("item", "index", "total"):
-            if inner is None:
-                refuse(
-                    "unknown_root",
-                    f"{name!r} is known inside a map only",
-                    "move the node into the map's 'do'",
-                )
-            called = inner.as_ if name == "item" else inner.index
-            refuse("unknown_root", f"{name!r} is called {called!r} in this map", f"write {called!r}")
-        if name in _LATER_ROOTS:
-            refuse("not_supported", f"{name!r} is not built in this version")
-        refuse("unknown_root", f"there is no {name!r}", self._root_hint(name, scope, sorted(given)))
-
-    def _root_hint(self, name: str, scope: ScopeSymbol, given: list[str]) -> str | None:
-        for around, _ in scope.outward():
-            if name in around.nodes:
-                return f"write nodes.{name}.output"
-            if name in around.writers:
-                return f"write vars.{name}"
-        if name in self._inputs.names:
-            return f"write inputs.{name}"
-        return suggestion(name, [*_ROOTS, *given], otherwise="known")
+    def _check(self, reference: Reference, place: Place) -> None:
+        root = reference.root
+        if place.use.kind == "start" and root != "inputs":
+            refuse("unknown_root", f"{root!r} is not known before the start", "'start' reads inputs only")
+        if root == "nodes":
+            self._check_node(reference, place)
+        elif root == "vars":
+            self._check_variable(reference, place)
+        else:
+            self._roots.check(reference, place)
 
     # --- variables
 
-    def _check_variable(
-        self, reference: Reference, use: Use, scope: ScopeSymbol, node: NodeSymbol | None
-    ) -> None:
+    def _check_variable(self, reference: Reference, place: Place) -> None:
         name = reference.parts[0] if reference.parts else None
         if not isinstance(name, str):
             refuse("bare_vars", "variables are read by name", "write vars.<name>")
-        owner = next((around for around, _ in scope.outward() if name in around.writers), None)
+        use, scope, node = place
+        if node is not None and node.kind == "loop" and use.field in _BETWEEN_TURNS:
+            turn = node.inner
+            if turn is not None and name in turn.writers:
+                return
+        owner = next((step.scope for step in scope.outward() if name in step.scope.writers), None)
         if owner is None:
-            visible = sorted({known for around, _ in scope.outward() for known in around.writers})
-            hint = suggestion(name, visible, otherwise="variables") or "a 'set' node writes variables"
-            if any(name in other.writers for other in self._symbols.scopes):
-                hint = "it belongs to the items of a map; return it in the item's 'output'"
-            refuse("unknown_variable", f"no node sets a variable {name!r} that can be read here", hint)
-        pointer = use.pointer
-        self.found.var_reads.append(VarRead(name, use, pointer, scope, node, owner))
+            self._refuse_variable(name, scope)
+        # A condition waits for a change, whoever makes it: no edge, or it would wait for the writer's end.
+        if use.field != "wait/condition":
+            self.found.var_reads.append(VarRead(name, use, use.pointer, scope, node, owner))
+
+    def _refuse_variable(self, name: str, scope: ScopeSymbol) -> NoReturn:
+        visible = sorted({known for step in scope.outward() for known in step.scope.writers})
+        hint = suggestion(name, visible, otherwise="variables") or "a 'set' node writes variables"
+        home = next((other for other in self._symbols.scopes if name in other.writers), None)
+        if home is not None:
+            hint = f"it belongs to {_HOMES.get(home.kind, 'another scope')}"
+        refuse("unknown_variable", f"no node sets a variable {name!r} that can be read here", hint)
 
     # --- nodes
 
-    def _check_node(
-        self, reference: Reference, use: Use, scope: ScopeSymbol, node: NodeSymbol | None
-    ) -> None:
+    def _check_node(self, reference: Reference, place: Place) -> None:
         parts = reference.parts
         if not parts or not isinstance(parts[0], str):
             refuse("bare_nodes", "'nodes' is read by a literal name and field", "write nodes.<name>.output")
         name = parts[0]
-        for around, holder in scope.outward():
-            target = around.nodes.get(name)
+        for step in place.scope.outward():
+            target = step.scope.nodes.get(name)
             if target is not None and name:
                 check_field(target, parts)
-                self._edge(target, holder or node, use, reference, node)
+                self._edge(target, step, reference, place)
                 return
-        self._refuse_unknown(name, scope)
+        self._refuse_unknown(name, place.scope)
 
-    def _edge(
-        self,
-        target: NodeSymbol,
-        waiting: NodeSymbol | None,
-        use: Use,
-        reference: Reference,
-        node: NodeSymbol | None,
-    ) -> None:
-        """Let the node beside the target wait for it; `waiting` is None in the output of the target's scope."""
+    def _edge(self, target: NodeSymbol, step: Outer, reference: Reference, place: Place) -> None:
+        """Let the node beside the target wait for it, or note that it must have ended."""
+        use, node = place.use, place.node
+        waiting = step.holder or (None if step.late else node)
         if waiting is None:
-            return
+            return  # read at the end of the target's scope
         if target is waiting:
-            if target is not node:
-                refuse("own_container", f"{target.name!r} contains this node and ends after it", None)
-            what = "read 'result' instead" if use.kind == "reshape" else "a node cannot wait for itself"
-            refuse("own_reference", f"{target.name!r} reads itself", what)
-        if use.kind == "reshape":
+            if not step.after:
+                self._own(target, place)
+            return
+        if step.late or use.kind in ("reshape", "handler"):
             self.found.late_reads.append(LateRead(waiting, target, locate(use, reference.expression)))
             return
         dep = waiting.deps.get(target.name)
-        if dep is None:
+        if dep is not None:
+            if not dep.explicit:
+                dep.on &= COMPLETED_ONLY
+            return
+        group = next((group for group in waiting.groups if target.name in group.deps), None)
+        if group is None:
             waiting.deps[target.name] = Dep(pointer=use.pointer)
-        elif not dep.explicit:
-            dep.on &= COMPLETED_ONLY
+        elif group.kind == "any":
+            message = f"{waiting.label!r} waits for any of several, so {target.label!r} may not have ended"
+            refuse("unordered_reference", message, "read trigger.output, which is that of the one that ended")
+
+    def _own(self, target: NodeSymbol, place: Place) -> None:
+        """A node that names itself, or a node around it."""
+        if target is not place.node:
+            refuse("own_container", f"{target.label!r} contains this node and ends after it", None)
+        if place.use.kind != "handler":
+            what = "read 'result' instead" if place.use.kind == "reshape" else "a node cannot wait for itself"
+            refuse("own_reference", f"{target.label!r} reads itself", what)
 
     def _refuse_unknown(self, name: str, scope: ScopeSymbol) -> NoReturn:
         if self._inner is None:
-            self._inner = {node.name: node.scope.owner for node in self._symbols.nodes if node.scope.owner}
+            inner = ((node.name, node.scope) for node in self._symbols.nodes)
+            self._inner = {name: around.owner for name, around in inner if around.owner is not None}
         around = self._inner.get(name) if name else None
         if around is not None:
             refuse(
@@ -274,7 +255,7 @@ class _Resolver:
                 f"{name!r} stands inside {around.label!r} and is not visible here",
                 f"return it in the 'output' of {around.label!r} and read nodes.{around.label}.output",
             )
-        scopes = [outer.nodes for outer, _ in scope.outward() if outer.kind != "single"]
+        scopes = [step.scope.nodes for step in scope.outward() if not step.scope.single]
         similar = next((found for found in (nearest(name, nodes) for nodes in scopes) if found), None)
         hint = f"did you mean {similar[0]!r}?" if similar else suggestion(name, scopes[-1], otherwise="nodes")
         refuse("unknown_node", f"there is no node {name!r}", hint)

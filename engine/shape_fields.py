@@ -11,40 +11,51 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from .definition import (
-    Defaults,
+    Case,
     Definition,
     DoNode,
-    Join,
+    FlowNode,
+    Handler,
+    LoopNode,
     MapNode,
-    NeedOn,
-    Retry,
+    Node,
+    OnError,
+    ParallelNode,
     RunNode,
     Scope,
     SetNode,
+    SwitchNode,
     Wait,
     WaitNode,
 )
+from .definition_parts import Defaults, Fail, Join, Loop, NeedGroup, NeedOn, Retry, Start
 from .errors import Problem
 from .pointers import child
-from .problems import suggestion
+from .problems import listed, suggestion
 
 __all__ = [
+    "ACTIONS",
     "ANY_NODE_FIELD",
+    "CASE_FIELDS",
+    "COMMON_FIELDS",
     "DEFAULTS_FIELDS",
     "DEFINITION_FIELDS",
+    "FAIL_FIELDS",
+    "HANDLER_FIELDS",
     "JOIN_FIELDS",
-    "LATER_DEFAULTS",
     "LATER_DEFINITION",
-    "LATER_NEED",
     "LATER_NODE",
-    "LATER_VERBS",
-    "LATER_WAIT",
+    "LOOP_FIELDS",
+    "LOOP_KINDS",
     "NEED_FIELDS",
+    "NEED_GROUPS",
     "NODE_FIELDS",
+    "ON_ERROR_FIELDS",
     "RETRY_FIELDS",
-    "RUN_ONLY_LATER",
     "SCOPE_FIELDS",
+    "START_FIELDS",
     "WAIT_FIELDS",
+    "WAIT_KINDS",
     "Shape",
 ]
 
@@ -53,28 +64,40 @@ def _fields(model: type[Any]) -> dict[str, None]:
     return {info.alias or name: None for name, info in model.model_fields.items()}
 
 
-_NODE_MODELS: Final = {"run": RunNode, "map": MapNode, "set": SetNode, "wait": WaitNode, "do": DoNode}
+_NODE_MODELS: Final = {
+    "run": RunNode,
+    "map": MapNode,
+    "parallel": ParallelNode,
+    "loop": LoopNode,
+    "switch": SwitchNode,
+    "flow": FlowNode,
+    "wait": WaitNode,
+    "set": SetNode,
+    "do": DoNode,
+}
 NODE_FIELDS: Final = {verb: _fields(model) for verb, model in _NODE_MODELS.items()}
-NEED_FIELDS: Final = _fields(NeedOn)
-RETRY_FIELDS: Final = _fields(Retry)
+COMMON_FIELDS: Final = _fields(Node)
 ANY_NODE_FIELD: Final = {name: None for fields in NODE_FIELDS.values() for name in fields}
-LATER_VERBS: Final = ("parallel", "loop", "switch", "flow")
-LATER_NODE: Final = dict.fromkeys(
-    (*LATER_VERBS, "else", "on_error", "undo", "deadline", "heartbeat", "limits", "key", "collect", "detach")
-)
-LATER_DEFINITION: Final = dict.fromkeys(
-    ("start", "schedule", "on_error", "finally", "on_failure", "labels", "limits", "undo")
-)
-LATER_WAIT: Final = dict.fromkeys(("until", "signal", "match", "condition", "every", "timeout", "on_timeout"))
-LATER_NEED: Final = dict.fromkeys(("any", "all", "none"))
-LATER_DEFAULTS: Final = dict.fromkeys(("heartbeat", "deadline", "limits"))
-#: Fields of `run` whose meaning on other verbs belongs to a later version.
-RUN_ONLY_LATER: Final = frozenset({"retry", "timeout"})
+NEED_FIELDS: Final = _fields(NeedOn)
+NEED_GROUPS: Final = _fields(NeedGroup)
+RETRY_FIELDS: Final = _fields(Retry)
 DEFINITION_FIELDS: Final = _fields(Definition)
 DEFAULTS_FIELDS: Final = _fields(Defaults)
 JOIN_FIELDS: Final = _fields(Join)
 SCOPE_FIELDS: Final = _fields(Scope)
 WAIT_FIELDS: Final = _fields(Wait)
+WAIT_KINDS: Final = ("for", "until", "signal", "condition")
+LOOP_FIELDS: Final = _fields(Loop)
+LOOP_KINDS: Final = ("while", "until", "times", "for")
+CASE_FIELDS: Final = _fields(Case)
+HANDLER_FIELDS: Final = _fields(Handler)
+ON_ERROR_FIELDS: Final = _fields(OnError)
+#: What a handler may do, one of them.
+ACTIONS: Final = ("output", "do", "continue", "fail")
+FAIL_FIELDS: Final = _fields(Fail)
+START_FIELDS: Final = _fields(Start)
+LATER_NODE: Final = dict.fromkeys(("limits",))
+LATER_DEFINITION: Final = dict.fromkeys(("schedule", "limits"))
 #: Where null is a value like any other.
 _NULLABLE: Final = frozenset({"with", "output"})
 
@@ -88,6 +111,18 @@ class Shape:
     #: Pointers of stand-ins.
     muted: set[str] = field(default_factory=set)
     nodes: int = 0
+
+    def one_of(self, kept: dict[str, Any], pointer: str, names: Collection[str], what: str) -> str | None:
+        """The one of these fields that is said; further ones are reported and taken out."""
+        found = [name for name in names if name in kept]
+        for other in found[1:]:
+            del kept[other]
+        if len(found) > 1:
+            said = " and ".join(repr(name) for name in found)
+            self.report(
+                pointer, "bad_value", f"{what} has one of {listed(names)}; this has {said}", "keep one"
+            )
+        return found[0] if found else None
 
     def report(self, pointer: str, code: str, message: str, hint: str | None = None) -> None:
         """Add a problem."""

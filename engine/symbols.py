@@ -1,34 +1,47 @@
 """The definition as a tree of scopes and nodes with addresses, pointers and parsed templates.
 
 Built once per definition; the validator checks it and the planner compiles it, so no expression is parsed
-twice. A map whose body is one node gets a scope of kind `single`, which exists only here: it makes inner
-references look alike. Nodes and scopes are compared by identity.
+twice. A body that is one node gets a scope of its own here, marked `single`, which the plan does not have: it makes
+inner references look alike. Nodes and scopes are compared by identity.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
-from .definition import AnyNode, Definition, DoNode, MapNode, RunNode, Scope, SetNode, Verb, WaitNode
+from .definition import AnyNode, Handler, SetNode, Verb
 from .errors import Problem
-from .expressions import parse_template
-from .plan import COMPLETED_ONLY
-from .pointers import child, values_in
+from .plan import COMPLETED_ONLY, ScopeKind
+from .pointers import values_in
 
 if TYPE_CHECKING:
     from .expressions import Template
 
-__all__ = ["Dep", "NodeSymbol", "ScopeSymbol", "Symbols", "Use", "UseKind", "build_symbols", "locate"]
+__all__ = [
+    "Dep",
+    "EntrySymbol",
+    "Group",
+    "NodeSymbol",
+    "Outer",
+    "ScopeSymbol",
+    "Symbols",
+    "Use",
+    "UseKind",
+    "add_writer",
+    "locate",
+]
 
 #: `forward`: read before the node works, so it makes edges. `reshape`: a node's own `output`, read when it has ended.
-#: `scope`: a scope's `output`, read when all its nodes have ended.
-UseKind = Literal["forward", "reshape", "scope"]
-ScopeKind = Literal["definition", "item", "group", "single"]
+#: `handler`: what an error leads to. `scope`: the output or the handlers of a scope, read when all its nodes have
+#: ended. `start`: before anything runs.
+UseKind = Literal["forward", "reshape", "handler", "scope", "start"]
 
-#: Kinds of scopes that own variables (rule 15); groups are transparent.
-_OWNERS: Final = frozenset({"definition", "item", "single"})
+#: Scopes that own variables (rule 15); what a turn writes belongs to its loop, the other kinds are transparent.
+_OWNERS: Final = frozenset({"definition", "item", "turn", "branch", "undo", "finally"})
+#: Scopes that begin when their owner has ended: they see what came before it, and nothing waits for that.
+_LATE: Final = frozenset({"handler", "undo", "finally"})
 
 
 @dataclass(slots=True, eq=False)
@@ -55,6 +68,27 @@ class Dep:
 
 
 @dataclass(slots=True, eq=False)
+class Group:
+    """One `any` or `none` of a node's `needs`."""
+
+    kind: Literal["any", "none"]
+    deps: dict[str, Dep] = field(default_factory=dict)
+
+
+@dataclass(slots=True, eq=False)
+class EntrySymbol:
+    """One entry of `on_error`, or an `on_timeout`."""
+
+    model: Handler
+    #: Its `output` or `fail`.
+    use: Use | None = None
+    #: What its `do` runs.
+    body: ScopeSymbol | None = None
+    #: What the body's address adds to the owner's.
+    suffix: str = ""
+
+
+@dataclass(slots=True, eq=False)
 class NodeSymbol:
     """One node of the definition."""
 
@@ -68,8 +102,15 @@ class NodeSymbol:
     uses: list[Use] = field(default_factory=list)
     #: Siblings it waits for, by name.
     deps: dict[str, Dep] = field(default_factory=dict)
-    #: What a map or a group contains.
+    #: Siblings of which one, or none, must end well.
+    groups: list[Group] = field(default_factory=list)
+    #: What a map, a loop or a group contains.
     inner: ScopeSymbol | None = None
+    #: Branches by name, or cases by label.
+    bodies: dict[str, ScopeSymbol] = field(default_factory=dict)
+    on_error: list[EntrySymbol] = field(default_factory=list)
+    on_timeout: EntrySymbol | None = None
+    undo: ScopeSymbol | None = None
 
     @property
     def kind(self) -> Verb:
@@ -78,19 +119,53 @@ class NodeSymbol:
 
     @property
     def label(self) -> str:
-        """Its name for people; the only node of a map's body has none and goes by its place."""
-        return self.name or "do"
+        """Its name for people; the only node of a body has none and goes by its place."""
+        return self.name or self.pointer.rpartition("/")[2]
+
+    def entries(self) -> list[EntrySymbol]:
+        """Everything that handles its errors."""
+        return self.on_error if self.on_timeout is None else [*self.on_error, self.on_timeout]
+
+    def why(self, name: str) -> Dep | None:
+        """Why it waits for a sibling."""
+        if name in self.deps:
+            return self.deps[name]
+        return next((group.deps[name] for group in self.groups if name in group.deps), None)
+
+    def before(self) -> Iterator[str]:
+        """Names of the siblings it waits for, each once."""
+        if not self.groups:
+            return iter(self.deps)
+        return iter(dict.fromkeys([*self.deps, *(name for group in self.groups for name in group.deps)]))
+
+
+class Outer(NamedTuple):
+    """One step on the way out from a scope."""
+
+    scope: ScopeSymbol
+    #: The node there that holds the scope one began in; None for that scope itself, and in the definition for what
+    #: belongs to no node.
+    holder: NodeSymbol | None
+    #: Does what one began in begin when the holder, or something inside it, or the definition has ended?
+    late: bool
+    #: Does it begin when the holder itself has ended?
+    after: bool
 
 
 @dataclass(slots=True, eq=False)
 class ScopeSymbol:
     """A set of sibling nodes."""
 
+    #: Address of the scope; of a single body, that of its node.
     address: str
     pointer: str
     kind: ScopeKind
-    #: The map or group around it; None for the definition.
-    owner: NodeSymbol | None
+    #: The node it belongs to; None for the definition, its handlers and `finally`.
+    owner: NodeSymbol | None = None
+    #: The scope around it; None for the definition.
+    around: ScopeSymbol | None = None
+    #: Does the body consist of one node, written without `nodes`?
+    single: bool = False
     nodes: dict[str, NodeSymbol] = field(default_factory=dict)
     output: Use | None = None
     #: Variables it owns, with the nodes that write them.
@@ -103,16 +178,23 @@ class ScopeSymbol:
         """Whether `set` inside writes to this scope, and not to one around it."""
         return self.kind in _OWNERS
 
-    def outward(self) -> Iterator[tuple[ScopeSymbol, NodeSymbol | None]]:
-        """This scope and those around it, each with the node there that holds this scope (None for itself)."""
-        scope: ScopeSymbol = self
+    @property
+    def owner_address(self) -> str:
+        """Address of the row that keeps its variables: a loop keeps those of its turns."""
+        return self.owner.address if self.kind == "turn" and self.owner else self.address
+
+    def outward(self) -> Iterator[Outer]:
+        """This scope and those around it."""
+        scope, late, after = self, False, False
         holder: NodeSymbol | None = None
         while True:
-            yield scope, holder
-            if scope.owner is None:
+            yield Outer(scope, holder, late, after)
+            if scope.around is None:
                 return
+            after = scope.kind in _LATE
+            late = late or after
             holder = scope.owner
-            scope = holder.scope
+            scope = scope.around
 
 
 @dataclass(slots=True)
@@ -122,16 +204,20 @@ class Symbols:
     root: ScopeSymbol
     scopes: list[ScopeSymbol] = field(default_factory=list)
     nodes: list[NodeSymbol] = field(default_factory=list)
+    #: The definition's own `on_error`.
+    on_error: list[EntrySymbol] = field(default_factory=list)
+    finally_: ScopeSymbol | None = None
+    #: `key` and `mutex` of `start`.
+    start: dict[str, Use] = field(default_factory=dict)
     #: Malformed expressions.
     problems: list[Problem] = field(default_factory=list)
 
 
-def build_symbols(definition: Definition) -> Symbols:
-    """The tree of a definition. References are not looked at yet."""
-    root = ScopeSymbol("", "", "definition", None)
-    symbols = Symbols(root)
-    _fill(symbols, root, definition)
-    return symbols
+def add_writer(node: NodeSymbol, model: SetNode) -> None:
+    """Note who owns the variables that a node sets."""
+    owner = next(step.scope for step in node.scope.outward() if step.scope.owns_variables)
+    for name in model.set:
+        owner.writers.setdefault(name, []).append(node)
 
 
 def locate(use: Use, expression: str) -> str:
@@ -140,70 +226,3 @@ def locate(use: Use, expression: str) -> str:
         if isinstance(value, str) and "{{" in value and expression.strip() in value:
             return pointer
     return use.pointer
-
-
-def _fill(symbols: Symbols, scope: ScopeSymbol, model: Scope | Definition) -> None:
-    symbols.scopes.append(scope)
-    prefix = f"{scope.address}." if scope.address else ""
-    here = child(scope.pointer, "nodes")
-    for index, (name, node) in enumerate(model.nodes.items()):
-        _add(symbols, NodeSymbol(name, prefix + name, child(here, name), node, scope, index))
-    if model.has("output"):
-        scope.output = _use(symbols, "output", child(scope.pointer, "output"), "scope", model.output)
-
-
-def _add(symbols: Symbols, node: NodeSymbol) -> None:
-    node.scope.nodes[node.name] = node
-    symbols.nodes.append(node)
-    model = node.model
-    if model.when is not None:
-        _read(symbols, node, "when", model.when)
-    match model:
-        case RunNode():
-            if model.has("with_"):
-                _read(symbols, node, "with", model.with_)
-        case MapNode():
-            _read(symbols, node, "map", model.map)
-            if isinstance(model.concurrency, str):
-                _read(symbols, node, "concurrency", model.concurrency)
-            _add_body(symbols, node, model)
-        case SetNode():
-            _read(symbols, node, "set", model.set)
-            _add_writer(node, model)
-        case WaitNode():
-            _read(symbols, node, "wait/for", model.wait.for_)
-        case DoNode():
-            node.inner = ScopeSymbol(node.address, child(node.pointer, "do"), "group", node)
-            _fill(symbols, node.inner, model.do)
-    if model.has("output"):
-        _read(symbols, node, "output", model.output, "reshape")
-
-
-def _add_body(symbols: Symbols, node: NodeSymbol, model: MapNode) -> None:
-    address = f"{node.address}[]"
-    pointer = child(node.pointer, "do")
-    if isinstance(model.do, Scope):
-        node.inner = ScopeSymbol(address, pointer, "item", node)
-        _fill(symbols, node.inner, model.do)
-    else:
-        node.inner = ScopeSymbol(address, pointer, "single", node)
-        symbols.scopes.append(node.inner)
-        _add(symbols, NodeSymbol("", address, pointer, model.do, node.inner, 0))
-
-
-def _add_writer(node: NodeSymbol, model: SetNode) -> None:
-    owner = next(scope for scope, _ in node.scope.outward() if scope.owns_variables)
-    for name in model.set:
-        owner.writers.setdefault(name, []).append(node)
-
-
-def _read(symbols: Symbols, node: NodeSymbol, name: str, value: Any, kind: UseKind = "forward") -> None:
-    use = _use(symbols, name, f"{node.pointer}/{name}", kind, value)
-    if use is not None:
-        node.uses.append(use)
-
-
-def _use(symbols: Symbols, name: str, pointer: str, kind: UseKind, value: Any) -> Use | None:
-    template, problems = parse_template(value, pointer=pointer)
-    symbols.problems += problems
-    return None if template is None else Use(name, pointer, kind, value, template)

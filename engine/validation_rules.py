@@ -10,11 +10,13 @@ import re
 from collections.abc import Iterable
 from typing import Any, Final
 
-from .definition import Defaults, Definition, MapNode, Retry, RunNode, SetNode
+from .definition import Definition, MapNode, RunNode, SetNode
+from .definition_parts import Defaults, Retry
 from .durations import parse_duration
 from .errors import Problem
 from .expressions import NAME_PATTERN, RESERVED_NAMES, has_expression
 from .pointers import child, values_in
+from .reference_roots import givers
 from .symbols import NodeSymbol, Symbols
 
 __all__ = ["check_definition", "check_nodes"]
@@ -27,7 +29,7 @@ _QUOTED: Final = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\"""", re.DOTA
 def check_nodes(symbols: Symbols, defaults: Defaults) -> Iterable[Problem]:
     """Names (rule 1) and forms of every node."""
     for node in symbols.nodes:
-        if node.name or node.scope.kind != "single":
+        if node.name or not node.scope.single:
             yield from _check_node_name(node)
         if isinstance(node.model, MapNode):
             yield from _check_map_names(node, node.model)
@@ -61,8 +63,8 @@ def _check_node_name(node: NodeSymbol) -> Iterable[Problem]:
     reason = _bad_name(node.name)
     if reason:
         yield Problem(node.pointer, "bad_name", reason, _name_hint(node.name))
-    outer = node.scope.owner.scope if node.scope.owner else None
-    if outer is not None and any(node.name in around.nodes for around, _ in outer.outward()):
+    outer = node.scope.around
+    if outer is not None and any(node.name in step.scope.nodes for step in outer.outward()):
         yield Problem(
             node.pointer,
             "reused_name",
@@ -83,12 +85,7 @@ def _name_hint(name: str) -> str:
 
 
 def _check_map_names(node: NodeSymbol, model: MapNode) -> Iterable[Problem]:
-    taken = {
-        name
-        for around, _ in node.scope.outward()
-        if around.owner is not None and isinstance(around.owner.model, MapNode)
-        for name in (around.owner.model.as_, around.owner.model.index)
-    } - {"item", "index"}
+    taken = {name for giver in givers(node.scope) for name in (giver.as_, giver.index)} - {"item", "index"}
     for field, name, default in (("as", model.as_, "item"), ("index", model.index, "index")):
         pointer = child(node.pointer, field)
         if name == default:
@@ -106,7 +103,7 @@ def _check_set(node: NodeSymbol, model: SetNode) -> Iterable[Problem]:
     pointer = child(node.pointer, "set")
     if not model.set:
         yield Problem(pointer, "bad_value", "there is no variable to set", 'write {"name": "{{ … }}"}')
-    if node.scope.kind == "single":
+    if node.scope.single and node.scope.kind in ("item", "branch"):
         yield Problem(
             node.pointer,
             "not_supported",

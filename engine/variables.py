@@ -14,8 +14,9 @@ __all__ = ["VarOwners"]
 class VarOwners(Mapping[tuple[str, str], str]):
     """`(address of a scope, variable)` → address of the scope that owns the variable as seen from there.
 
-    Scopes are the definition (''), groups, maps and map items. Looked up by walking outward, at most as far
-    as containers are nested: a table of every pair would grow with scopes times variables.
+    Scopes are the definition (''), bodies of every kind, and the nodes that have some. A loop owns what its turns
+    write, and its own fields see it. Looked up by walking outward, at most as far as containers are nested: a table of
+    every pair would grow with scopes times variables.
     """
 
     __slots__ = ("_around", "_owned")
@@ -26,15 +27,18 @@ class VarOwners(Mapping[tuple[str, str], str]):
         #: Scope → the variables it owns.
         self._owned: dict[str, frozenset[str]] = {}
         for scope in symbols.scopes:
-            owner = scope.owner
+            owner, around = scope.owner, scope.around
+            outside = None if around is None else around.address
             if owner is not None and scope.address != owner.address:
-                # A map that is the only node of an item stands at the item's own address, which is known already.
-                self._around.setdefault(owner.address, owner.scope.address)
+                # A container that is the only node of a body stands at the body's own address, which is known already.
+                self._around.setdefault(owner.address, outside)
                 self._around[scope.address] = owner.address
             else:
-                self._around[scope.address] = owner.scope.address if owner else None
+                self._around[scope.address] = outside
             if scope.writers:
-                self._owned[scope.address] = frozenset(scope.writers)
+                # A loop that is the only node of a branch keeps the branch's variables and those of its turns.
+                owned = self._owned.get(scope.owner_address, frozenset())
+                self._owned[scope.owner_address] = owned.union(scope.writers)
 
     def __getitem__(self, key: tuple[str, str]) -> str:
         scope: str | None

@@ -74,7 +74,15 @@ def _detail(node: PlanNode) -> str:
             names = list(node.set_.source) if node.set_ is not None else []
             return f"set {', '.join(names)}"
         case "wait":
-            source = node.wait_for.source if node.wait_for is not None else ""
-            return f"wait {source}"
-        case "do":
-            return "group"
+            return _awaited(node)
+        case _:
+            return node.kind
+
+
+def _awaited(node: PlanNode) -> str:
+    wait = node.wait
+    if wait is None:
+        return "wait"
+    if wait.signal is not None:
+        return f"wait signal {wait.signal}"
+    return f"wait {wait.template.source if wait.template is not None else ''}"

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from strataflow.engine import parser, shape
 from strataflow.engine.compiler import compile_definition
-from strataflow.engine.definition import Definition, DoNode, Join, MapNode, NeedOn, RunNode, SetNode, WaitNode
+from strataflow.engine.definition import Definition, DoNode, MapNode, RunNode, SetNode, WaitNode
+from strataflow.engine.definition_parts import Join, NeedOn
 from strataflow.engine.errors import DefinitionError, Problem
 from strataflow.engine.parser import canonical_text, content_hash, parse_definition
 
