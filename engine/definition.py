@@ -13,26 +13,28 @@ from typing import Annotated, Any, Final, Literal, cast
 from pydantic import Discriminator, Field, Tag
 
 from .definition_parts import TAG_MARK, Defaults, Fail, Join, Loop, Model, Needs, Retry, Start, join_tag
+from .field_texts import (
+    ErrorPattern,
+    ExecutorName,
+    FlowName,
+    LabelName,
+    PlainName,
+    PlainText,
+    SignalName,
+    WorkflowName,
+)
 from .fields import (
     Concurrency,
     Condition,
-    ErrorPattern,
-    ExecutorName,
     FlowInputs,
-    FlowName,
     Instant,
     ItemKey,
     ItemSource,
     JoinNeed,
-    LabelName,
-    PlainName,
-    PlainText,
     Priority,
     QueueName,
-    SignalName,
     Timeout,
     WaitTime,
-    WorkflowName,
     Yes,
 )
 

@@ -10,16 +10,18 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
-from .fields import (
-    Condition,
-    Delay,
+from .field_texts import (
     ErrorCode,
     ErrorPattern,
-    ItemSource,
-    JoinNeed,
     KeyText,
     Message,
     PlainText,
+)
+from .fields import (
+    Condition,
+    Delay,
+    ItemSource,
+    JoinNeed,
     Priority,
     QueueName,
     Share,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from .definition_parts import TAG_MARK
 from .errors import Problem
-from .fields import kind_of
+from .field_texts import kind_of
 from .pointers import pointer_of
 from .shape import STAND_IN
 

@@ -20,7 +20,7 @@ from . import payload
 from .collection import uncollected
 from .definition import Definition
 from .errors import DefinitionError, PayloadError, Problem
-from .fields import kind_of
+from .field_texts import kind_of
 from .model_errors import problems_of, prune
 from .pointers import child, values_in
 from .problems import in_document_order

@@ -117,14 +117,12 @@ class _Resolver:
                 self._need(node, need, child(here, index), node.deps)
 
     def _group(self, node: NodeSymbol, needs: NeedGroup, pointer: str) -> None:
-        for kind, members in (("all", needs.all), ("any", needs.any), ("none", needs.none)):
-            if members is None:
-                continue
-            group = None if kind == "all" else Group(kind)
-            for index, need in enumerate(members):
-                table = node.deps if group is None else group.deps
-                self._need(node, need, child(f"{pointer}/{kind}", index), table)
-            if group is not None and group.deps:
+        for index, need in enumerate(needs.all or ()):
+            self._need(node, need, child(f"{pointer}/all", index), node.deps)
+        for group, members in ((Group("any"), needs.any), (Group("none"), needs.none)):
+            for index, need in enumerate(members or ()):
+                self._need(node, need, child(f"{pointer}/{group.kind}", index), group.deps)
+            if group.deps:
                 node.groups.append(group)
 
     def _need(self, node: NodeSymbol, need: str | NeedOn, pointer: str, table: dict[str, Dep]) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, Final, cast
 
 from .definition import VERBS
-from .fields import kind_of
+from .field_texts import kind_of
 from .pointers import child
 from .problems import suggestion
 from .shape_fields import (

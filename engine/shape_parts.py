@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, cast
 
-from .fields import kind_of
+from .field_texts import kind_of
 from .pointers import child
 from .shape_fields import (
     JOIN_FIELDS,

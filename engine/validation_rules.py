@@ -10,39 +10,52 @@ import re
 from collections.abc import Iterable
 from typing import Any, Final
 
-from .definition import Definition, MapNode, RunNode, SetNode
+from .definition import Definition, FlowNode, LoopNode, MapNode, ParallelNode, RunNode, SetNode
 from .definition_parts import Defaults, Retry
 from .durations import parse_duration
 from .errors import Problem
 from .expressions import NAME_PATTERN, RESERVED_NAMES, has_expression
 from .pointers import child, values_in
 from .reference_roots import givers
-from .symbols import NodeSymbol, Symbols
+from .rules_of_verbs import check_entries, check_rules
+from .symbols import NodeSymbol, Symbols, Use
 
 __all__ = ["check_definition", "check_nodes"]
 
 #: Fields whose value must be what one expression gives; text around it would make it text.
-_WHOLE: Final = frozenset({"when", "map", "concurrency"})
+_WHOLE: Final = frozenset(
+    {
+        *("when", "map", "concurrency", "loop/while", "loop/until", "loop/times", "loop/for"),
+        *("wait/match", "wait/condition"),
+    }
+)
+#: Bodies that end with what they own, so that a `set` alone in one would be lost.
+_LOSING: Final = frozenset({"item", "branch", "undo", "finally"})
 _QUOTED: Final = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\"""", re.DOTALL)
 
 
 def check_nodes(symbols: Symbols, defaults: Defaults) -> Iterable[Problem]:
     """Names (rule 1) and forms of every node."""
     for node in symbols.nodes:
+        model = node.model
         if node.name or not node.scope.single:
             yield from _check_node_name(node)
-        if isinstance(node.model, MapNode):
-            yield from _check_map_names(node, node.model)
-        elif isinstance(node.model, SetNode):
-            yield from _check_set(node, node.model)
-        elif isinstance(node.model, RunNode) and node.model.has("retry"):
-            yield from _check_delays(node.model.retry, child(node.pointer, "retry"), defaults.retry)
+        if isinstance(model, (MapNode, LoopNode)):
+            yield from _check_item_names(node, model)
+        elif isinstance(model, ParallelNode):
+            yield from _check_branches(node, model)
+        elif isinstance(model, SetNode):
+            yield from _check_set(node, model)
+        elif isinstance(model, (RunNode, FlowNode)) and model.has("retry"):
+            yield from _check_delays(model.retry, child(node.pointer, "retry"), defaults.retry)
         yield from _check_whole(node)
+        yield from check_rules(node)
 
 
 def check_definition(definition: Definition) -> Iterable[Problem]:
     """Rules of the document's other parts."""
     yield from _check_delays(definition.defaults.retry, "/defaults/retry", definition.defaults.retry)
+    yield from check_entries(definition.on_error, "/on_error", of_definition=True)
     if definition.inputs:
         # Imported where it is needed: most of the time of a cold start would go into jsonschema.
         from .input_schema import check_input_schema
@@ -84,7 +97,7 @@ def _name_hint(name: str) -> str:
     return f"{rule}: write {fixed!r}" if fixed.strip("_") else rule
 
 
-def _check_map_names(node: NodeSymbol, model: MapNode) -> Iterable[Problem]:
+def _check_item_names(node: NodeSymbol, model: MapNode | LoopNode) -> Iterable[Problem]:
     taken = {name for giver in givers(node.scope) for name in (giver.as_, giver.index)} - {"item", "index"}
     for field, name, default in (("as", model.as_, "item"), ("index", model.index, "index")):
         pointer = child(node.pointer, field)
@@ -94,7 +107,7 @@ def _check_map_names(node: NodeSymbol, model: MapNode) -> Iterable[Problem]:
         if reason:
             yield Problem(pointer, "bad_name", reason, _name_hint(name))
         elif name in taken:
-            message = f"{name!r} is also a name that a map around this one gives"
+            message = f"{name!r} is also a name that a map or loop around this one gives"
             yield Problem(pointer, "reused_name", message, "choose another name")
         taken.add(name)
 
@@ -103,11 +116,11 @@ def _check_set(node: NodeSymbol, model: SetNode) -> Iterable[Problem]:
     pointer = child(node.pointer, "set")
     if not model.set:
         yield Problem(pointer, "bad_value", "there is no variable to set", 'write {"name": "{{ … }}"}')
-    if node.scope.single and node.scope.kind in ("item", "branch"):
+    if node.scope.single and node.scope.kind in _LOSING:
         yield Problem(
             node.pointer,
             "not_supported",
-            "'set' as the only node of a map's body is not built in this version",
+            "'set' as the only node of this body writes a variable that ends with the body",
             "write it as one of 'nodes' and return the value in 'output'",
         )
     for name in model.set:
@@ -118,15 +131,23 @@ def _check_set(node: NodeSymbol, model: SetNode) -> Iterable[Problem]:
 
 def _check_whole(node: NodeSymbol) -> Iterable[Problem]:
     for use in node.uses:
-        if use.field in _WHOLE and isinstance(use.value, str):
+        if _is_whole(use) and isinstance(use.value, str):
             text = _QUOTED.sub("", use.value)
             if not (text.startswith("{{") and text.endswith("}}") and text.count("{{") == 1):
-                yield Problem(
-                    use.pointer,
-                    "bad_value",
-                    f"{use.field!r} takes what one expression gives; here text stands beside an expression",
-                    "write the whole of it inside one '{{ … }}'",
-                )
+                field = use.field.rpartition("/")[2]
+                message = f"{field!r} takes what one expression gives; here text stands beside an expression"
+                yield Problem(use.pointer, "bad_value", message, "write the whole of it inside one '{{ … }}'")
+
+
+def _is_whole(use: Use) -> bool:
+    return use.field in _WHOLE or use.field.startswith("switch/")
+
+
+def _check_branches(node: NodeSymbol, model: ParallelNode) -> Iterable[Problem]:
+    for name in model.parallel:
+        reason = _bad_name(name)
+        if reason:
+            yield Problem(child(f"{node.pointer}/parallel", name), "bad_name", reason, _name_hint(name))
 
 
 def _check_delays(retry: Retry, pointer: str, defaults: Retry) -> Iterable[Problem]:
