@@ -30,6 +30,7 @@ from .outputs import OutputReader
 from .plans import PlanCache
 from .recovery import RecoveryManager
 from .scheduler import TaskScheduler
+from .secrets import secret_from_environment
 from .state_manager import StateManager
 from .telemetry import MetricsCollector
 from .values import Values
@@ -58,7 +59,11 @@ class Parts:
         self.database = Database(url)
         self.plans = PlanCache()
         self.outputs = OutputReader(self.database)
-        self.values = Values(self.database)
+        self.values = Values(
+            self.database,
+            find_flow=lambda name, version: self.catalog.find_flow(name, version),  # noqa: PLW0108 - made below
+            secret=config.secret or secret_from_environment,
+        )
         self.catalog = Catalog(self.database, registry, self.plans, executes=config.executes)
         self.announcer = Announcer(url, enabled=config.notify)
         self.pool = WorkerThreads(config.threads)

@@ -10,13 +10,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from .plan import Plan, PlanNode, address_of, given
-from .rows import parent_path
+from .plan import ErrorEntry, LoopRule, Plan, PlanNode, WaitRule, address_of, given
+from .rows import memo_of, parent_path
 
 if TYPE_CHECKING:
+    from ..repositories.records import TaskRow
     from .expressions import Reference, Template
 
-__all__ = ["Bindings", "Chain", "bind", "chain_of", "templates_of"]
+__all__ = ["Bindings", "Chain", "bind", "chain_of", "chosen_entry", "templates_of"]
 
 
 @dataclass(slots=True, frozen=True)
@@ -31,14 +32,30 @@ class Bindings:
     items: tuple[tuple[str, str], ...] = ()
     indexes: tuple[tuple[str, str], ...] = ()
     totals: tuple[str, ...] = ()
+    #: (address of the enclosing loop, is its output wanted?)
+    loop: tuple[str, bool] | None = None
     inputs: bool = False
     instance: bool = False
     result: bool = False
+    error: bool = False
+    trigger: bool = False
+    #: Names of secrets.
+    secrets: tuple[str, ...] = ()
 
     @property
     def nothing(self) -> bool:
         """True when no stored value but the inputs is needed."""
-        return not (self.nodes or self.vars or self.items or self.indexes or self.totals)
+        return not (
+            self.nodes
+            or self.vars
+            or self.items
+            or self.indexes
+            or self.totals
+            or self.loop
+            or self.error
+            or self.trigger
+            or self.secrets
+        )
 
 
 #: `nodes.name.field`: how many parts a reference has when it names a field.
@@ -57,40 +74,65 @@ def chain_of(path: str) -> Chain:
     return chain
 
 
-def templates_of(plan: Plan, path: str, *, output_phase: bool) -> tuple[list[Template], bool]:
+def templates_of(plan: Plan, row: TaskRow) -> tuple[list[Template], bool]:
     """Templates that a claim of this row evaluates, and whether they see the inside of its own scope."""
-    address = address_of(path)
-    node = plan.nodes.get(address)
-    scope = plan.scopes.get(address)
-    if output_phase:
-        inner = scope.output if scope is not None else None
-        found = [inner] if inner is not None else []
-        if node is not None and node.output is not None:
-            found.append(node.output)
-        return found, True
-    node = given(node, "node")
-    wanted = [
-        node.when,
-        node.with_,
-        node.set_,
-        node.wait_for,
-        node.items,
-        node.output if node.kind != "do" else None,
-    ]
-    if not isinstance(node.concurrency, int):
-        wanted.append(node.concurrency)
-    return [template for template in wanted if template is not None], False
+    address = address_of(row.path)
+    node, scope = plan.nodes.get(address), plan.scopes.get(address)
+    wanted: list[Template | None]
+    match row.phase:
+        case "output":
+            inner = scope.output if scope is not None else None
+            return _present([inner, node.output if node is not None else None]), True
+        case "handler":
+            return _present([chosen_entry(plan, row).template]), row.scope is None
+        case "turn":
+            rule = given(given(node, "node").loop, "loop")
+            return _present([rule.while_, rule.until]), False
+        case _:
+            node = given(node, "node")
+            wanted = [node.when, node.with_, node.set_, node.items, node.key, *node.cases]
+            wanted += _waited(node.wait) + _looped(node.loop)
+            if node.kind in {"run", "set", "wait", "flow"}:
+                wanted.append(node.output)
+            if not isinstance(node.concurrency, int):
+                wanted.append(node.concurrency)
+            return _present(wanted), False
+
+
+def _present(templates: Iterable[Template | None]) -> list[Template]:
+    return [template for template in templates if template is not None]
+
+
+def _waited(rule: WaitRule | None) -> list[Template | None]:
+    return [] if rule is None else [rule.template, rule.match]
+
+
+def _looped(rule: LoopRule | None) -> list[Template | None]:
+    return [] if rule is None else [rule.while_, rule.until, rule.times, rule.for_]
+
+
+def chosen_entry(plan: Plan, row: TaskRow) -> ErrorEntry:
+    """The entry of `on_error`, or the `on_timeout`, that decide chose for this row."""
+    node, memo = plan.nodes.get(address_of(row.path)), memo_of(row)
+    if memo.get("timeout") and node is not None and node.wait is not None:
+        return given(node.wait.on_timeout, "on_timeout")
+    return (plan.on_error if node is None else node.on_error)[memo["handler"]]
 
 
 def bind(plan: Plan, path: str, templates: Iterable[Template], *, inside: bool) -> Bindings:
     """Resolve every reference of the templates; `inside` = they see the nodes of the row's own scope."""
     around = list(chain_of(path))
     scopes = [a for a in (around if inside else around[1:]) if a in plan.scopes]
-    maps = [plan.nodes[a] for a in around[1:] if a in plan.nodes and plan.nodes[a].kind == "map"]
+    outer = [plan.nodes[a] for a in around[1:] if a in plan.nodes]
+    maps = [n for n in outer if n.kind == "map" or (n.loop is not None and n.loop.for_ is not None)]
+    loops = [n.address for n in outer if n.kind == "loop"]
     found = _Found()
     for template in templates:
         for reference in template.refs:
             _resolve(plan, scopes, maps, reference, found)
+            if reference.root == "loop" and loops:
+                whole = not reference.parts or reference.parts[0] == "output"
+                found.loop = (loops[0], whole or (found.loop is not None and found.loop[1]))
     return found.freeze()
 
 
@@ -104,6 +146,10 @@ class _Found:
         self.inputs = False
         self.instance = False
         self.result = False
+        self.loop: tuple[str, bool] | None = None
+        self.error = False
+        self.trigger = False
+        self.secrets: dict[str, None] = {}
 
     def freeze(self) -> Bindings:
         return Bindings(
@@ -112,9 +158,13 @@ class _Found:
             tuple(self.items),
             tuple(self.indexes),
             tuple(self.totals),
+            self.loop,
             self.inputs,
             self.instance,
             self.result,
+            self.error,
+            self.trigger,
+            tuple(self.secrets),
         )
 
 
@@ -141,6 +191,12 @@ def _resolve(
         found.instance = True
     elif root == "result":
         found.result = True
+    elif root == "error":
+        found.error = True
+    elif root == "trigger":
+        found.trigger = True
+    elif root == "secrets":
+        found.secrets[name] = None
     else:
         _resolve_item(maps, root, found)
 

@@ -129,6 +129,13 @@ class Catalog:
         definition = self._build(found.id, found.version, found.body)
         return Registered(found.id, found.name, found.version, found.hash, found.state, definition.inputs)
 
+    def find_flow(self, name: str, version: int | None) -> Registered:
+        """The definition that a flow starts. Raises NotFound; an archived version is not started any more."""
+        found = self.find(name if version is None else f"{name}@{version}")
+        if found.state == "archived":
+            raise NotFound(f"{found.name}@{found.version} is archived: it starts no more.")
+        return found
+
     def plan(self, definition_id: str) -> Plan:
         """The plan of a stored definition; built when it is not in memory. Blocks. Raises NotFound."""
         plan = self._plans.get(definition_id)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from .membership import Lease
+from .secrets import Secrets
 
 __all__ = ["EngineConfig"]
 
@@ -34,6 +35,8 @@ class EngineConfig:
     notify: bool = True
     #: Make Python's garbage collector run later, in the whole process, unless somebody has set it.
     tune_gc: bool = True
+    #: Gives the value of `secrets.NAME`; None = the environment variable STRATAFLOW_SECRET_NAME.
+    secret: Secrets | None = None
 
     def __post_init__(self) -> None:
         bounds = {

@@ -21,6 +21,7 @@ from ..executors.errors import AttemptCancelled, AttemptTimeout, UnknownExecutor
 from ..executors.invoke import invoke, invoke_inline
 from ..executors.registry import ExecutorRegistry
 from ..executors.threads import WorkerThreads
+from ..repositories.records import TaskRow
 from .context import AttemptPort
 from .errors import ExpressionError, PayloadError
 from .evaluate import Evaluator, Ready, as_payload, failed_expression, reshape
@@ -190,8 +191,7 @@ class Dispatcher:
             self._end(running, Released("released by its engine") if running.released else Cancelled())
 
     async def _run(self, running: Running, entry: ExecutorEntry, context: TaskContext, ready: Ready) -> None:
-        node = running.task.plan.nodes[address_of(running.task.row.path)]
-        timeout_s = node.timeout / 1_000_000 if node.timeout is not None else None
+        timeout_s = _limit_s(running.task)
         try:
             result = await invoke(entry, context, ready.config, pool=self._pool, timeout_s=timeout_s)
         except asyncio.CancelledError:
@@ -205,6 +205,10 @@ class Dispatcher:
         if isinstance(exc, AttemptCancelled):
             return Released("released by its engine") if running.released else Cancelled()
         if isinstance(exc, AttemptTimeout):
+            if _deadline_first(running.task):
+                return Failed(
+                    TaskError("deadline", "the node did not end within its deadline", retryable=False)
+                )
             return Failed(TaskError("timeout", str(exc)))
         error = error_from_exception(exc, entry.domain)
         if error.traceback and running.port is not None:
@@ -224,7 +228,6 @@ class Dispatcher:
     def _context(self, running: Running, entry: ExecutorEntry) -> TaskContext:
         task = running.task
         row, instance = task.row, task.instance
-        node = task.plan.nodes[address_of(row.path)]
         engine = row.engine or ""
         port = running.port = AttemptPort(
             instance_id=instance.id,
@@ -234,7 +237,8 @@ class Dispatcher:
             submit=self._submit,
             load=self._load_checkpoint,
         )
-        deadline = time.monotonic() + node.timeout / 1_000_000 if node.timeout is not None else None
+        limit_s = _limit_s(task)
+        deadline = time.monotonic() + limit_s if limit_s is not None else None
         return TaskContext(
             instance_id=instance.id,
             path=row.path,
@@ -303,6 +307,25 @@ class Dispatcher:
         self._reader.shutdown(
             wait=True, cancel_futures=True
         )  # a read under way would outlive the pool it came from
+
+
+def _limit_s(task: ClaimedTask) -> float | None:
+    """How long an attempt may take: the node's `timeout`, or what is left of its `deadline`."""
+    timeout = task.plan.nodes[address_of(task.row.path)].timeout
+    left = _left(task.row)
+    limits = [limit for limit in (timeout, left) if limit is not None]
+    return min(limits) / 1_000_000 if limits else None
+
+
+def _left(row: TaskRow) -> int | None:
+    if row.deadline_at is None or row.started_at is None:
+        return None
+    return max(0, row.deadline_at - row.started_at)
+
+
+def _deadline_first(task: ClaimedTask) -> bool:
+    timeout, left = task.plan.nodes[address_of(task.row.path)].timeout, _left(task.row)
+    return left is not None and (timeout is None or left <= timeout)
 
 
 def _key(task: ClaimedTask) -> Key:

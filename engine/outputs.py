@@ -15,9 +15,10 @@ from ..repositories.database import Database
 from ..repositories.records import TaskRow, TaskState
 from ..repositories.values import read_blobs, read_tasks
 from .errors import ExpressionError
+from .parallel import child_paths, stats_of
 from .payload import decode
-from .plan import Plan, PlanNode, address_of
-from .rows import ITEMS, LEAVES
+from .plan import Plan, address_of
+from .rows import BRANCHES, ITEMS, LEAVES, TURNS, memo_of, node_of, output_of
 
 __all__ = ["MAX_ITEMS", "OutputReader", "iso"]
 
@@ -25,6 +26,7 @@ __all__ = ["MAX_ITEMS", "OutputReader", "iso"]
 MAX_ITEMS: Final = 200_000
 MAX_BYTES: Final = 64 * 1024 * 1024
 _PAGE: Final = 1_000
+_OTHER: Final = output_of("")
 
 
 def iso(at: int | None) -> str | None:
@@ -74,28 +76,51 @@ class OutputReader:
             budget.take(row.output)
             return decode(row.output) if row.output is not None else None
         if row.output_ref == ITEMS:
-            return list(self._items(connection, plan, row, budget))
+            return list(self._children(connection, plan, row, budget, row.total or 0))
+        if row.output_ref == TURNS:
+            return list(self._children(connection, plan, row, budget, row.next))
+        if row.output_ref == BRANCHES:
+            return self._branches(connection, plan, row, budget)
+        if row.output_ref.startswith(_OTHER):
+            return self._other(connection, plan, row, row.output_ref.removeprefix(_OTHER), budget)
         if row.output_ref == LEAVES:
             return self._leaves(connection, plan, row, budget)
         text = read_blobs(connection, [(row.instance_id, row.output_ref)])[row.instance_id, row.output_ref]
         budget.take(text)
         return decode(text)
 
-    def _items(self, connection: Any, plan: Plan, row: TaskRow, budget: _Budget) -> Iterator[Any]:
-        total = row.total or 0
+    def _children(
+        self, connection: Any, plan: Plan, row: TaskRow, budget: _Budget, total: int
+    ) -> Iterator[Any]:
+        """Outputs of items or turns in order, null where one did not complete."""
+        node = node_of(plan, row)
+        if node is None:
+            raise LookupError(f"{row.path!r} has no children by number")
         if total > MAX_ITEMS:
             raise ExpressionError(
-                f"the list of {row.path!r} has {total} items, more than {MAX_ITEMS} are not put into one value; "
+                f"the list of {row.path!r} has {total} members, more than {MAX_ITEMS} are not put into one value; "
                 "map over it instead",
                 reason="expression.too_large",
             )
         for start in range(0, total, _PAGE):
-            paths = [f"{row.path}[{index}]" for index in range(start, min(start + _PAGE, total))]
+            paths = child_paths(row, node, range(start, min(start + _PAGE, total)))
             found = read_tasks(connection, [(row.instance_id, path) for path in paths])
             for path in paths:
                 item = found.get((row.instance_id, path))
                 counts = item is not None and _counts(item, row)
                 yield self._value(connection, plan, item, budget) if item is not None and counts else None
+
+    def _branches(self, connection: Any, plan: Plan, row: TaskRow, budget: _Budget) -> dict[str, Any]:
+        node = node_of(plan, row)
+        labels = list(node.bodies) if node is not None else []
+        return {label: self._other(connection, plan, row, f".{label}", budget) for label in labels}
+
+    def _other(self, connection: Any, plan: Plan, row: TaskRow, suffix: str, budget: _Budget) -> Any:
+        """The output of the row at this row's path and `suffix`."""
+        key = (row.instance_id, row.path + suffix)
+        other = read_tasks(connection, [key]).get(key)
+        done = other is not None and _counts(other, row)
+        return self._value(connection, plan, other, budget) if other is not None and done else None
 
     def _leaves(self, connection: Any, plan: Plan, row: TaskRow, budget: _Budget) -> dict[str, Any]:
         scope = plan.scopes[address_of(row.path)]
@@ -117,10 +142,28 @@ class OutputReader:
 
     def result(self, connection: Any, plan: Plan, row: TaskRow) -> Any:
         """The raw result that a node's `output` reshapes, while the row itself is still being evaluated."""
-        node = plan.nodes.get(address_of(row.path))
-        budget = _Budget()
-        if isinstance(node, PlanNode) and node.kind == "map":
-            return list(self._items(connection, plan, row, budget))
-        if address_of(row.path) in plan.scopes:
-            return self._leaves(connection, plan, row, budget)
-        return None
+        node, budget = node_of(plan, row), _Budget()
+        match node.kind if node is not None else "do":
+            case "map" | "parallel" if node is not None and node.collect != "list":
+                return stats_of(row) if node.collect == "stats" else None
+            case "map":
+                return list(self._children(connection, plan, row, budget, row.total or 0))
+            case "parallel":
+                return self._branches(connection, plan, row, budget)
+            case "loop":
+                return self._turns(connection, plan, row, budget)
+            case "switch":
+                branch = memo_of(row).get("branch")
+                return None if branch is None else self._other(connection, plan, row, f".{branch}", budget)
+            case "flow":
+                return self.text(connection, row.instance_id, row.output, row.output_ref)
+            case "do":
+                return self._leaves(connection, plan, row, budget)
+            case _:
+                return None
+
+    def _turns(self, connection: Any, plan: Plan, row: TaskRow, budget: _Budget) -> Any:
+        node = node_of(plan, row)
+        if node is not None and node.loop is not None and (node.loop.for_ or node.loop.times):
+            return list(self._children(connection, plan, row, budget, row.next))
+        return self._other(connection, plan, row, f"#{row.next - 1}", budget) if row.next else None

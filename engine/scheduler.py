@@ -268,7 +268,9 @@ class TaskScheduler:
             self._plans.note(instance.id, plan.definition_id)
             changes = decision.changes
             if self._config.executes and (changes.leaves or changes.scopes or changes.new_leaves):
-                self._values.keep(instance.id, (*changes.leaves, *changes.scopes, *changes.new_leaves))
+                self._values.keep(
+                    instance.id, instance.gen, (*changes.leaves, *changes.scopes, *changes.new_leaves)
+                )
         return ended
 
     def _plan_next(self, report: BatchReport) -> None:

@@ -8,22 +8,26 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, Final
 
 from ..repositories.database import Database
-from ..repositories.records import TERMINAL_TASK_STATES, InstanceRow, TaskRow
-from ..repositories.values import read_blobs, read_tasks, read_vars
+from ..repositories.records import TERMINAL_TASK_STATES, InstanceRow, SignalRow, TaskRow
+from ..repositories.values import read_blobs, read_signals, read_tasks, read_vars
 from .bindings import Bindings, Chain
+from .errors import EngineError
 from .outputs import OutputReader, iso
+from .parallel import stats_of
 from .payload import decode
-from .plan import Plan
-from .rows import ITEMS_PER_PAGE, items_key
+from .plan import Plan, given
+from .rows import ITEMS_PER_PAGE, items_key, memo_of
 
 __all__ = ["PAGES_PER_INSTANCE", "Missing", "Values", "Wanted"]
 
+#: Finds a definition by name and version; None = the active one. Raises NotFound.
+FindFlow = Callable[[str, int | None], Any]
 #: Rows and pages kept over all instances; the oldest instances go first.
 _MAX_ENTRIES: Final = 20_000
 #: Rows, and values made of rows, kept of one instance; well above what one batch of tasks wants.
@@ -32,6 +36,8 @@ _PER_INSTANCE: Final = 4_096
 
 @dataclass(slots=True)
 class _InstanceValues:
+    #: Generation of the instance; what was kept of an earlier one may have been taken back.
+    gen: int = 0
     inputs: Any = None
     has_inputs: bool = False
     rows: dict[str, TaskRow] = field(default_factory=dict[str, TaskRow])
@@ -39,6 +45,9 @@ class _InstanceValues:
     vars: dict[tuple[str, str], Any] = field(default_factory=dict[tuple[str, str], Any])
     totals: dict[str, int] = field(default_factory=dict[str, int])
     pages: dict[tuple[str, int], list[Any]] = field(default_factory=dict[tuple[str, int], "list[Any]"])
+    #: By path and generation: the error of a row never changes while its handler runs.
+    errors: dict[tuple[str, int], Any] = field(default_factory=dict[tuple[str, int], Any])
+    signals: dict[str, list[SignalRow]] = field(default_factory=dict[str, "list[SignalRow]"])
 
 
 @dataclass(slots=True, frozen=True)
@@ -49,6 +58,21 @@ class Wanted:
     instance: InstanceRow
     bindings: Bindings
     chain: Chain
+    #: Rows beside those of the bindings whose whole record is needed: a loop's last turn, the node that fired an `any`.
+    extra: tuple[str, ...] = ()
+    #: Path of the row whose error is `error`.
+    error_of: str | None = None
+    #: Path of the node that fired an `any`.
+    trigger: str | None = None
+    #: Name of the signal a wait looks for.
+    signal: str | None = None
+    #: Definition that a flow starts: name, version.
+    flow: tuple[str, int | None] | None = None
+
+    @property
+    def fresh(self) -> bool:
+        """Must something be read anew for every evaluation?"""
+        return bool(self.signal or self.flow)
 
 
 class Missing(Exception):
@@ -58,19 +82,28 @@ class Missing(Exception):
 class Values:
     """The cache of one engine process; `roots` never does I/O, `load` does."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(
+        self,
+        database: Database,
+        *,
+        find_flow: FindFlow | None = None,
+        secret: Callable[[str], Any] | None = None,
+    ) -> None:
         self._database = database
+        self._find_flow = find_flow
+        self._secret = secret or _as_written
         self._outputs = OutputReader(database)
+        self._flows: dict[tuple[str, int | None], Any] = {}
         self._instances: OrderedDict[str, _InstanceValues] = OrderedDict()
         self._entries = 0
         self._lock = threading.Lock()
 
     # --- filling from what was written
 
-    def keep(self, instance_id: str, rows: Iterable[TaskRow]) -> None:
+    def keep(self, instance_id: str, gen: int, rows: Iterable[TaskRow]) -> None:
         """Remember rows that a batch of this process committed."""
         with self._lock:
-            values = self._of(instance_id)
+            values = self._of(instance_id, gen)
             before = _size(values)
             for row in rows:
                 if row.state in TERMINAL_TASK_STATES and not row.path.endswith("]"):
@@ -94,10 +127,13 @@ class Values:
             if gone is not None:
                 self._entries -= _size(gone)
 
-    def _of(self, instance_id: str) -> _InstanceValues:
+    def _of(self, instance_id: str, gen: int | None = None) -> _InstanceValues:
         values = self._instances.get(instance_id)
         if values is None:
-            values = self._instances.setdefault(instance_id, _InstanceValues())
+            values = self._instances.setdefault(instance_id, _InstanceValues(gen or 0))
+        elif gen is not None and gen != values.gen:
+            self._entries -= _size(values)
+            values = self._instances[instance_id] = _InstanceValues(gen)
         return values
 
     def _trim(self) -> None:
@@ -114,6 +150,8 @@ class Values:
         """
         bindings, instance = wanted.bindings, wanted.instance
         values = self._instances.get(instance.id)
+        if values is not None and values.gen != instance.gen:
+            values = None
         roots: dict[str, Any] = {}
         if bindings.instance:
             roots["instance"] = _instance_root(instance)
@@ -132,6 +170,14 @@ class Values:
             if not loaded:
                 raise Missing("vars")
             roots["vars"] = self._vars(values, wanted)
+        if bindings.error:
+            roots["error"] = self._error(values, wanted)
+        if bindings.loop is not None:
+            roots["loop"] = self._loop(values, wanted, *bindings.loop)
+        if bindings.trigger:
+            roots["trigger"] = self._trigger(values, wanted)
+        if bindings.secrets:
+            roots["secrets"] = {name: self._secret(name) for name in bindings.secrets}
         for name, address in bindings.items:
             roots[name] = self._item(values, wanted, address)
         for name, address in bindings.indexes:
@@ -165,6 +211,45 @@ class Values:
         record = values.records[path] = record_of(row, decode(row.output) if row.output else None)
         return record
 
+    def _error(self, values: _InstanceValues, wanted: Wanted) -> Any:
+        if wanted.error_of is None:
+            return None
+        try:
+            return values.errors[wanted.error_of, wanted.instance.gen]
+        except KeyError:
+            raise Missing(wanted.error_of) from None
+
+    def _loop(self, values: _InstanceValues, wanted: Wanted, address: str, whole: bool) -> dict[str, Any]:  # noqa: FBT001 - private
+        loop, index = wanted.chain[address], _index(wanted, address, "#")
+        output = None
+        if whole and index > 0:
+            output = self._record(values, f"{loop}#{index - 1}", whole=True)["output"]
+        return {"index": index, "output": output}
+
+    def _trigger(self, values: _InstanceValues, wanted: Wanted) -> Any:
+        if wanted.trigger is None:
+            return None
+        record = self._record(values, wanted.trigger, whole=True)
+        return {"path": wanted.trigger, "output": record["output"]}
+
+    def output_at(self, wanted: Wanted, path: str) -> Any:
+        """The output of a row that `wanted.extra` names. Raises Missing."""
+        values = self._instances.get(wanted.instance.id)
+        if values is None:
+            raise Missing(path)
+        return self._record(values, path, whole=True)["output"]
+
+    def parked(self, wanted: Wanted) -> list[SignalRow]:
+        """Signals that a wait may take, as the last `load` found them."""
+        return self._of(wanted.instance.id).signals.get(wanted.signal or "", [])
+
+    def flow(self, wanted: Wanted) -> Any:
+        """The definition that a flow starts, as the last `load` found it. Raises the EngineError that it met."""
+        found = self._flows.get(wanted.flow or ("", None))
+        if isinstance(found, EngineError):
+            raise found
+        return found
+
     def _vars(self, values: _InstanceValues, wanted: Wanted) -> dict[str, Any]:
         found: dict[str, Any] = {}
         for owner, name in wanted.bindings.vars:
@@ -190,8 +275,8 @@ class Values:
         Variables are always read anew: unlike rows they may be written again while the instance runs.
         """
         with self._lock:  # before reading: what this call reads must still be there when it is asked for
-            for instance_id in {want.instance.id for want in wanted}:
-                values = self._of(instance_id)
+            for instance_id, gen in {(want.instance.id, want.instance.gen) for want in wanted}:
+                values = self._of(instance_id, gen)
                 for kept in (values.records, values.vars, values.totals):
                     _bound(kept)
         with self._database.read() as connection:
@@ -199,6 +284,29 @@ class Values:
             self._load_rows(connection, wanted)
             self._load_vars(connection, wanted)
             self._load_pages(connection, wanted)
+            self._load_signals(connection, wanted)
+        self._load_flows(wanted)
+
+    def _load_signals(self, connection: Any, wanted: list[Wanted]) -> None:
+        for key in {(want.instance.id, want.signal) for want in wanted if want.signal is not None}:
+            signals = [
+                replace(signal, value=self._signal_text(connection, signal))
+                for signal in read_signals(connection, *key)
+            ]
+            self._of(key[0]).signals[key[1]] = signals
+
+    def _signal_text(self, connection: Any, signal: SignalRow) -> str | None:
+        key = (signal.instance_id, signal.value_ref or "")
+        return signal.value if signal.value_ref is None else read_blobs(connection, [key])[key]
+
+    def _load_flows(self, wanted: list[Wanted]) -> None:
+        """Look definitions up anew: which version is active may change at any time."""
+        for key in {want.flow for want in wanted if want.flow is not None}:
+            name, version = key
+            try:
+                self._flows[key] = given(self._find_flow, "catalog")(name, version)
+            except EngineError as exc:
+                self._flows[key] = exc
 
     def _load_inputs(self, connection: Any, wanted: list[Wanted]) -> None:
         todo = {w.instance.id: w.instance for w in wanted if w.bindings.inputs}
@@ -213,11 +321,13 @@ class Values:
         maps: dict[tuple[str, str], None] = {}
         for want in wanted:
             known = self._of(want.instance.id)
-            for at, name, whole in want.bindings.nodes:
-                path = _path(want.chain[at], name)
+            needed = [(_path(want.chain[at], name), whole) for at, name, whole in want.bindings.nodes]
+            needed += [(path, True) for path in _extra(want)]
+            for path, whole in needed:
                 if path not in known.records:
                     key = (want.instance.id, path)
                     keys[key] = (want.plan, whole or (key in keys and keys[key][1]))
+            self._load_error(connection, want, known)
             maps |= {(want.instance.id, want.chain[address]): None for address in want.bindings.totals}
         for key, row in read_tasks(connection, maps).items():
             self._of(key[0]).totals[key[1]] = row.total or 0
@@ -229,7 +339,16 @@ class Values:
             elif whole:
                 values.records[key[1]] = record_of(row, self._outputs.read(connection, plan, row))
             else:
-                self.keep(key[0], (row,))
+                self.keep(key[0], values.gen, (row,))
+
+    def _load_error(self, connection: Any, want: Wanted, known: _InstanceValues) -> None:
+        if not want.bindings.error or want.error_of is None:
+            return
+        key = (want.instance.id, want.error_of)
+        if (want.error_of, want.instance.gen) not in known.errors:
+            row = read_tasks(connection, [key]).get(key)
+            error = decode(row.error) if row is not None and row.error else None
+            known.errors[want.error_of, want.instance.gen] = error
 
     def _load_vars(self, connection: Any, wanted: list[Wanted]) -> None:
         keys = {(w.instance.id, w.chain[o], name) for w in wanted for o, name in w.bindings.vars}
@@ -268,7 +387,10 @@ class Values:
 _ABSENT: Final = object()
 #: Pages of items that are kept of one instance.
 PAGES_PER_INSTANCE: Final = 64
-_NEVER_REACHED: Final = {
+_NEVER_REACHED: Final[dict[str, Any]] = {
+    "stats": None,
+    "branch": None,
+    "instance": None,
     "state": "pending",
     "output": None,
     "error": None,
@@ -293,10 +415,31 @@ def _path(scope: str, name: str) -> str:
     return f"{scope}.{name}" if scope else name
 
 
-def _index(wanted: Wanted, address: str) -> int:
-    """Index of the item of map `address` in which the task stands."""
+def _index(wanted: Wanted, address: str, mark: str = "") -> int:
+    """Number of the item of a map, or of the turn of a loop, in which the task stands."""
+    turn = wanted.chain.get(address + "#") if mark != "[" else None
+    if turn is not None:
+        return int(turn[turn.rfind("#") + 1 :])
     item = wanted.chain[address + "[]"]
     return int(item[item.rfind("[") + 1 : -1])
+
+
+def _extra(wanted: Wanted) -> list[str]:
+    """Paths of rows whose outputs are wanted beside those of the bindings."""
+    paths = list(wanted.extra)
+    if wanted.bindings.trigger and wanted.trigger is not None:
+        paths.append(wanted.trigger)
+    if wanted.bindings.loop is not None and wanted.bindings.loop[1]:
+        address = wanted.bindings.loop[0]
+        index = _index(wanted, address, "#")
+        if index > 0:
+            paths.append(f"{wanted.chain[address]}#{index - 1}")
+    return paths
+
+
+def _as_written(name: str) -> Any:
+    """Where nothing executes, a secret stays its reference."""
+    return f"{{{{ secrets.{name} }}}}"
 
 
 def _instance_root(instance: InstanceRow) -> dict[str, Any]:
@@ -321,12 +464,11 @@ def record_of(row: TaskRow, output: Any) -> dict[str, Any]:
         "started_at": iso(row.started_at),
         "ended_at": iso(row.ended_at),
     }
-    if row.total is not None:
-        record["stats"] = {
-            "total": row.total,
-            "completed": row.done,
-            "failed": row.failed,
-            "skipped": row.skipped,
-            "cancelled": max(0, row.total - row.done - row.failed - row.skipped),
-        }
+    if row.total is not None or row.next:
+        record["stats"] = stats_of(row)
+    if row.memo is not None:
+        memo = memo_of(row)
+        branch = memo.get("branch")
+        record["branch"] = int(branch) if branch is not None and branch.isdigit() else branch
+        record["instance"] = memo.get("child")
     return record
