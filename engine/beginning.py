@@ -46,13 +46,8 @@ def start(draft: Draft, event: StartInstance) -> Applied:
     ripple = Ripple(draft)
     if queued:
         root = new_task(event.instance_id, "", None, gen=0)
-        root.wake_at = _next_look(draft)
-        draft.born(
-            root,
-            TaskEvent.AWAIT,
-            "start_at" if waits_for_time else f"mutex held by {held_by}",
-            scope_row=True,
-        )
+        why = "start_at" if waits_for_time else f"mutex held by {held_by}"
+        draft.born(root, TaskEvent.AWAIT, why, scope_row=True).wake_at = _next_look(draft)
     else:
         _enter(ripple)
     ripple.run()

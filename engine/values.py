@@ -47,6 +47,8 @@ class _InstanceValues:
     pages: dict[tuple[str, int], list[Any]] = field(default_factory=dict[tuple[str, int], "list[Any]"])
     #: By path and generation: the error of a row never changes while its handler runs.
     errors: dict[tuple[str, int], Any] = field(default_factory=dict[tuple[str, int], Any])
+    #: Generations of maps, of a run that was taken back.
+    gens: dict[str, int] = field(default_factory=dict[str, int])
     signals: dict[str, list[SignalRow]] = field(default_factory=dict[str, "list[SignalRow]"])
 
 
@@ -366,9 +368,20 @@ class Values:
             for _, address in want.bindings.items:
                 path, page = want.chain[address], _index(want, address) // ITEMS_PER_PAGE
                 if (path, page) not in self._of(want.instance.id).pages:
-                    keys[want.instance.id, items_key(path, want.instance.gen, page)] = (path, page)
+                    gen = self._gen_of(connection, want, path)
+                    keys[want.instance.id, items_key(path, gen, page)] = (path, page)
         for key, body in read_blobs(connection, keys).items():
             self.keep_page(key[0], *keys[key], decode(body))
+
+    def _gen_of(self, connection: Any, want: Wanted, path: str) -> int:
+        """Generation of a map's row, under which its list is kept: one that was opened again in place has an older one."""
+        if not want.instance.gen:
+            return 0
+        gens = self._of(want.instance.id).gens
+        if path not in gens:
+            key = (want.instance.id, path)
+            gens[path] = read_tasks(connection, [key])[key].gen
+        return gens[path]
 
     def result(self, wanted: Wanted, row: TaskRow) -> Any:
         """The raw result that the row's own `output` reshapes. Blocks."""
