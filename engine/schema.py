@@ -14,6 +14,7 @@ from typing import Any, Final, cast
 
 from .definition import Definition
 from .expressions import NAME_PATTERN, RESERVED_NAMES
+from .shape_fields import ACTIONS, LOOP_KINDS, NEED_GROUPS, WAIT_KINDS
 
 __all__ = ["SCHEMA_ID", "definition_schema"]
 
@@ -34,14 +35,11 @@ def _schema() -> dict[str, Any]:
         if part.get("default", ...) is None:
             # Stands for an absent field; writing null is refused.
             del part["default"]
+            _without_null(part)
     definitions = cast("dict[str, dict[str, Any]]", schema["$defs"])
-    for scope in (schema, definitions["Scope"]):
-        scope["properties"]["nodes"].update(propertyNames=_name_schema(), minProperties=1)
-    definitions["SetNode"]["properties"]["set"].update(propertyNames=_name_schema(), minProperties=1)
-    in_map = definitions["MapNode"]["properties"]
-    for field in ("as", "index"):
-        in_map[field].update(_name_schema(allowed=in_map[field]["default"]))
-    in_map["do"]["oneOf"].remove({"$ref": "#/$defs/SetNode"})
+    _name_bodies(schema, definitions)
+    _bound_names(schema, definitions)
+    _relate(schema, definitions)
     inputs = schema["properties"]["inputs"]
     schema["properties"]["inputs"] = {
         "$ref": _DIALECT,
@@ -50,6 +48,67 @@ def _schema() -> dict[str, Any]:
     }
     title = "Strataflow workflow definition, DSL version 1"
     return {"$schema": _DIALECT, "$id": SCHEMA_ID, "title": title, **schema}
+
+
+def _without_null(part: dict[str, Any]) -> None:
+    """Leave the one form that a field has besides its absence."""
+    forms = [form for form in part.get("anyOf", []) if form != {"type": "null"}]
+    if len(forms) == 1:
+        del part["anyOf"]
+        part.update(forms[0])
+
+
+def _name_bodies(schema: dict[str, Any], definitions: dict[str, dict[str, Any]]) -> None:
+    """Say once what a body is; where a variable would end with it, it is not a lone `set`."""
+    forms = definitions["MapNode"]["properties"]["do"]["oneOf"]
+    lone_set = {"$ref": "#/$defs/SetNode"}
+    for part in _objects(schema):
+        if part.get("oneOf") == forms:
+            part["$ref"] = "#/$defs/Body"
+            del part["oneOf"]
+    definitions["Body"] = {"oneOf": list(forms)}
+    definitions["OwnBody"] = {"oneOf": [form for form in forms if form != lone_set]}
+    own = [definitions["MapNode"]["properties"]["do"], schema["properties"]["finally"]]
+    own.append(definitions["ParallelNode"]["properties"]["parallel"]["additionalProperties"])
+    own += (part["properties"]["undo"] for name, part in definitions.items() if name.endswith("Node"))
+    for part in own:
+        part["$ref"] = "#/$defs/OwnBody"
+
+
+def _bound_names(schema: dict[str, Any], definitions: dict[str, dict[str, Any]]) -> None:
+    """Say what may be called how, and that there must be something to call."""
+    for scope in (schema, definitions["Scope"]):
+        scope["properties"]["nodes"].update(propertyNames=_name_schema(), minProperties=1)
+    definitions["SetNode"]["properties"]["set"].update(propertyNames=_name_schema(), minProperties=1)
+    branches = definitions["ParallelNode"]["properties"]["parallel"]
+    branches.update(propertyNames=_name_schema(), minProperties=1)
+    for node in ("MapNode", "LoopNode"):
+        fields = definitions[node]["properties"]
+        for field in ("as", "index"):
+            fields[field].update(_name_schema(allowed=fields[field]["default"]))
+    schema["properties"]["labels"]["additionalProperties"] = False
+
+
+def _relate(schema: dict[str, Any], definitions: dict[str, dict[str, Any]]) -> None:
+    """Say which fields exclude or need each other."""
+    for name, kinds in (("Loop", LOOP_KINDS), ("Wait", WAIT_KINDS), ("NeedGroup", tuple(NEED_GROUPS))):
+        definitions[name]["oneOf"] = [{"required": [kind]} for kind in kinds]
+    definitions["Wait"]["dependentRequired"] = {
+        "match": ["signal"],
+        "every": ["condition"],
+        "on_timeout": ["timeout"],
+    }
+    for_list = {"properties": {"loop": {"required": ["for"]}}}
+    definitions["LoopNode"]["dependentSchemas"] = {"as": for_list, "index": for_list}
+    for name in ("Handler", "OnError"):
+        actions = [{"required": [action]} for action in ACTIONS]
+        only_undo = {"required": ["undo"], "properties": {"undo": {"const": True}}}
+        alone = {**only_undo, "not": {"anyOf": actions}}
+        definitions[name]["oneOf"] = [*actions, alone]
+    definitions["OnError"]["properties"]["on"].pop("default", None)
+    definitions["Start"]["anyOf"] = [{"required": ["key"]}, {"required": ["mutex"]}]
+    entries = schema["properties"]["on_error"]
+    entries["items"] = {"allOf": [entries["items"], {"not": {"required": ["continue"]}}]}
 
 
 def _name_schema(allowed: str | None = None) -> dict[str, Any]:

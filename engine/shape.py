@@ -294,7 +294,7 @@ def _handler(
     entry = cast("dict[str, Any]", raw)
     kept = shape.members(entry, pointer, known)
     action = shape.one_of(kept, pointer, ACTIONS, "an entry")
-    if action is None and kept.get("undo") is not True and not any(name in entry for name in ACTIONS):
+    if action is None and kept.get("undo", False) is False and not any(name in entry for name in ACTIONS):
         shape.report(pointer, "missing_field", "the entry says nothing to do", hint)
     if verb is None and "continue" in kept:
         message = "a run that has failed has nothing to go on with"

@@ -59,12 +59,12 @@ def needs_of(shape: Shape, node: dict[str, Any], pointer: str) -> None:
     elif isinstance(needs, dict):
         group = cast("dict[str, Any]", needs)
         if any(kind in group for kind in NEED_GROUPS):
-            node["needs"] = _group(shape, group, here)
+            kept = _group(shape, group, here)
         else:
-            shape.report(
-                here, "wrong_type", "'needs' must be a list, or one group", 'write ["a"] or {"any": ["a"]}'
-            )
-            del node["needs"]
+            message = "'needs' must be a list, or one group"
+            shape.report(here, "wrong_type", message, 'write ["a"] or {"any": ["a"]}')
+            kept = None
+        node["needs"] = kept or []
 
 
 def _need(shape: Shape, need: object, pointer: str, *, groups: bool) -> object:
@@ -77,7 +77,7 @@ def _need(shape: Shape, need: object, pointer: str, *, groups: bool) -> object:
         entry = cast("dict[str, Any]", need)
         if any(kind in entry for kind in NEED_GROUPS):
             if groups:
-                return _group(shape, entry, pointer)
+                return _group(shape, entry, pointer) or _nothing(shape, pointer)
             message = "a group of dependencies holds names, not further groups"
             shape.report(pointer, "bad_value", message, "write a node of its own for the inner group")
         else:
@@ -86,19 +86,33 @@ def _need(shape: Shape, need: object, pointer: str, *, groups: bool) -> object:
                 return kept
             if "node" not in entry:
                 shape.report(pointer, "missing_field", "'node' is missing", _NEED_HINT)
-    # The entries behind it must keep their place, or their problems would point to the wrong one.
+    return _nothing(shape, pointer)
+
+
+def _nothing(shape: Shape, pointer: str) -> str:
+    """Keep the place of an entry, or the problems of those behind it would point to the wrong one."""
     shape.muted.add(pointer)
     return STAND_IN
 
 
-def _group(shape: Shape, raw: Mapping[str, Any], pointer: str) -> dict[str, Any]:
+def _group(shape: Shape, raw: Mapping[str, Any], pointer: str) -> dict[str, Any] | None:
+    """The group, or None when nothing is left of it."""
     group = shape.members(raw, pointer, NEED_GROUPS)
     kind = shape.one_of(group, pointer, NEED_GROUPS, "a group of dependencies")
-    if kind is not None and isinstance(group[kind], list):
-        here = child(pointer, kind)
-        group[kind] = [
-            _need(shape, need, child(here, index), groups=False) for index, need in enumerate(group[kind])
-        ]
+    if kind is None:
+        return None
+    here, members = child(pointer, kind), group[kind]
+    if not isinstance(members, list):
+        message = f"{kind!r} must be a list of names, not {kind_of(members)}"
+        shape.report(here, "wrong_type", message, f'write {{"{kind}": ["a", "b"]}}')
+        return None
+    if not members:
+        shape.report(
+            here, "bad_value", f"{kind!r} must name at least one node", f'write {{"{kind}": ["a", "b"]}}'
+        )
+        return None
+    names = cast("list[Any]", members)
+    group[kind] = [_need(shape, need, child(here, at), groups=False) for at, need in enumerate(names)]
     return group
 
 

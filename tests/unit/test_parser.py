@@ -11,8 +11,20 @@ from hypothesis import strategies as st
 
 from strataflow.engine import parser, shape
 from strataflow.engine.compiler import compile_definition
-from strataflow.engine.definition import Definition, DoNode, MapNode, RunNode, SetNode, WaitNode
-from strataflow.engine.definition_parts import Join, NeedOn
+from strataflow.engine.definition import (
+    Definition,
+    DoNode,
+    LoopNode,
+    MapNode,
+    Node,
+    ParallelNode,
+    RunNode,
+    Scope,
+    SetNode,
+    SwitchNode,
+    WaitNode,
+)
+from strataflow.engine.definition_parts import Join, Model, NeedGroup, NeedOn, Start
 from strataflow.engine.errors import DefinitionError, Problem
 from strataflow.engine.parser import canonical_text, content_hash, parse_definition
 
@@ -20,12 +32,22 @@ EVERYTHING: dict[str, Any] = {
     "dsl": "1",
     "name": "billing.settle-up_2",
     "description": "Every field of this version.",
+    "labels": {"team": "billing", "cost-centre": "42"},
     "inputs": {"type": "object", "properties": {"day": {"type": "string", "format": "date"}}},
-    "defaults": {"queue": "billing", "priority": 5, "timeout": "2m", "retry": {"max": 5, "delay": "2s"}},
+    "start": {"key": "{{ inputs.day }}", "mutex": "billing", "on_duplicate": "queue"},
+    "defaults": {
+        "queue": "billing",
+        "priority": 5,
+        "timeout": "2m",
+        "heartbeat": "30s",
+        "retry": {"max": 5, "delay": "2s"},
+    },
+    "deadline": "6h",
+    "on_failure": "finish",
     "nodes": {
         "orders": {
             "run": "billing.list",
-            "with": {"day": "{{ inputs.day }}", "deep": [1, {"x": None}]},
+            "with": {"day": "{{ inputs.day }}", "deep": [1, {"x": None}], "token": "{{ secrets.bank }}"},
             "description": "Lists the day's orders.",
             "when": "{{ inputs.day != '' }}",
             "output": {"rows": "{{ result.rows }}"},
@@ -40,33 +62,80 @@ EVERYTHING: dict[str, Any] = {
                 "never": ["billing.*"],
             },
             "timeout": "1h30m",
+            "heartbeat": "10s",
+            "deadline": "2h",
             "queue": "slow",
             "priority": -1,
+            "on_error": [
+                {"on": ["billing.Closed"], "output": {"rows": [], "why": "{{ error.message }}"}},
+                {"on": ["billing.*"], "fail": {"code": "billing.NoOrders", "message": "{{ error.code }}"}},
+                {"continue": True},
+            ],
+            "undo": {"run": "billing.forget", "with": {"rows": "{{ nodes.orders.output.rows }}"}},
         },
         "settle": {
             "map": "{{ nodes.orders.output.rows }}",
             "as": "order",
             "index": "number",
             "concurrency": 200,
-            "join": {"need": "80%", "tolerate": "1.5%", "rest": "keep"},
+            "join": {"need": "all", "tolerate": "1.5%", "rest": "keep"},
+            "key": "{{ order.id }}",
+            "collect": "stats",
             "do": {
                 "nodes": {"charge": {"run": "bank.charge", "with": "{{ order }}"}},
                 "output": "{{ nodes.charge.output }}",
             },
+            "on_error": [{"undo": True}],
         },
         "each": {
             "map": [1, 2],
             "do": {"run": "core.noop"},
-            "join": "any",
+            "join": "majority",
             "concurrency": "{{ inputs.day | length }}",
         },
-        "held": {"set": {"held": "{{ nodes.settle.output | length }}"}, "when": True},
+        "held": {"set": {"held": "{{ nodes.settle.stats.failed }}"}, "when": True},
         "pause": {
             "wait": {"for": "30s"},
-            "needs": ["each", {"node": "held", "on": ["completed", "skipped"]}],
+            "needs": ["each", {"node": "held", "on": ["completed", "skipped"]}, {"any": ["settle", "each"]}],
         },
+        "moment": {"wait": {"until": "2027-01-31T08:00:00+01:00"}, "needs": {"none": ["each", "settle"]}},
+        "review": {
+            "wait": {
+                "signal": "review",
+                "match": "{{ signal.ok }}",
+                "timeout": "4h",
+                "on_timeout": {"do": {"run": "core.noop"}},
+            },
+            "output": "{{ signal.ok }}",
+        },
+        "gate": {"wait": {"condition": "{{ vars.held > 0 }}", "every": "1m"}},
         "group": {"do": {"nodes": {"inner": {"run": "core.noop"}}}, "output": None},
+        "both": {
+            "parallel": {"left": {"run": "core.noop"}, "right": {"nodes": {"x": {"run": "core.noop"}}}},
+            "concurrency": 1,
+            "join": {"need": "first"},
+        },
+        "count": {
+            "loop": {"until": "{{ loop.index > 3 }}", "max": 9, "every": "10ms", "keep_last": 2},
+            "do": {"set": {"n": "{{ loop.index }}"}},
+        },
+        "rows": {
+            "loop": {"for": [1, 2]},
+            "as": "row",
+            "index": "at",
+            "do": {"run": "core.noop", "with": "{{ row }}"},
+        },
+        "thrice": {"loop": {"times": 3}, "do": {"run": "core.noop"}, "needs": {"all": ["both"]}},
+        "while": {"loop": {"while": "{{ loop.index < 2 }}"}, "do": {"flow": "a.b", "retry": {"max": 1}}},
+        "choose": {
+            "switch": [
+                {"when": "{{ vars.held > 1 }}", "do": {"flow": "billing.release@2", "with": {"x": 1}}}
+            ],
+            "else": {"flow": "billing.keep", "detach": True},
+        },
     },
+    "on_error": [{"on": ["cancelled"], "undo": True, "do": {"run": "core.noop"}}, {"output": None}],
+    "finally": {"nodes": {"bye": {"run": "core.log", "with": {"message": "{{ error }}"}}}},
     "output": {"held": "{{ vars.held }}"},
 }
 
@@ -90,22 +159,55 @@ def found(source: Any) -> list[tuple[str, str]]:
 
 def test_every_field_is_read() -> None:
     definition = parse_definition(json.dumps(EVERYTHING))
-    orders, settle, each, held, pause, group = definition.nodes.values()
+    orders, settle, each, held, pause = list(definition.nodes.values())[:5]
     assert isinstance(orders, RunNode)
     assert isinstance(settle, MapNode)
     assert isinstance(each, MapNode)
     assert isinstance(held, SetNode)
     assert isinstance(pause, WaitNode)
-    assert isinstance(group, DoNode)
     assert orders.retry.max == 3
     assert orders.retry.never == ("billing.*",)
+    assert [entry.on for entry in orders.on_error] == [("billing.Closed",), ("billing.*",), ()]
     assert settle.as_ == "order"
-    assert settle.join == Join(need="80%", tolerate="1.5%", rest="keep")
-    assert each.join == "any"
-    assert pause.needs == ("each", NeedOn(node="held", on=("completed", "skipped")))
+    assert settle.join == Join(need="all", tolerate="1.5%", rest="keep")
+    assert each.join == "majority"
+    need = NeedOn(node="held", on=("completed", "skipped"))
+    assert pause.needs == ("each", need, NeedGroup(any=("settle", "each")))
     assert pause.wait.for_ == "30s"
-    assert group.has("output")
+    assert definition.nodes["moment"].needs == NeedGroup(none=("each", "settle"))
+    kinds = {name: type(node) for name, node in definition.nodes.items()}
+    assert kinds["both"] is ParallelNode
+    assert kinds["count"] is kinds["rows"] is LoopNode
+    assert kinds["choose"] is SwitchNode
+    assert kinds["group"] is DoNode
+    assert definition.nodes["group"].has("output")
     assert not settle.has("output")
+    assert definition.start == Start(key="{{ inputs.day }}", mutex="billing", on_duplicate="queue")
+    assert isinstance(definition.finally_, Scope)
+
+
+def test_every_field_of_every_part_is_in_the_document_above() -> None:
+    missing: set[str] = set()
+
+    def look(part: Any, seen: dict[type, set[str]]) -> None:
+        if isinstance(part, Model):
+            seen.setdefault(type(part), set()).update(part.model_fields_set)
+            for name in type(part).model_fields:
+                look(getattr(part, name), seen)
+        elif isinstance(part, dict | tuple | list):
+            for inner in part.values() if isinstance(part, dict) else part:
+                look(inner, seen)
+
+    used: dict[type, set[str]] = {}
+    look(parse_definition(EVERYTHING), used)
+    common = set[str]().union(*(fields for model, fields in used.items() if issubclass(model, Node)))
+    for model, fields in used.items():
+        own = set(model.model_fields)
+        wanted = own - set(Node.model_fields) if issubclass(model, Node) else own
+        missing |= {f"{model.__name__}.{name}" for name in wanted - fields}
+    missing |= set(Node.model_fields) - common
+    # What else a wait's timeout may lead to is shown by `on_error`.
+    assert missing == {f"Handler.{name}" for name in ("undo", "output", "continue_", "fail")}
 
 
 @pytest.mark.row("X-01")
@@ -229,70 +331,45 @@ def test_repeated_keys_are_found_wherever_they_stand() -> None:
 # --- which fields stand where
 
 
-@pytest.mark.parametrize("field", ["start", "schedule", "on_error", "finally", "on_failure", "labels"])
+@pytest.mark.parametrize("field", ["schedule", "limits"])
 def test_definition_fields_of_later_versions_are_refused_by_name(field: str) -> None:
     (problem,) = problems_of({**document(), field: {}})
     assert (problem.pointer, problem.code) == (f"/{field}", "not_supported")
     assert problem.message == f"{field!r} is not built in this version"
 
 
-@pytest.mark.parametrize("field", ["on_error", "undo", "deadline", "heartbeat", "limits", "key", "collect"])
 @pytest.mark.parametrize("verb", [{"run": "c.n"}, {"map": [], "do": {"run": "c.n"}}, {"wait": {"for": "1s"}}])
-def test_node_fields_of_later_versions_are_refused_by_name(field: str, verb: dict[str, Any]) -> None:
-    assert found(document(a={**verb, field: {}})) == [(f"/nodes/a/{field}", "not_supported")]
+def test_node_fields_of_later_versions_are_refused_by_name(verb: dict[str, Any]) -> None:
+    assert found(document(a={**verb, "limits": {}})) == [("/nodes/a/limits", "not_supported")]
 
 
-@pytest.mark.parametrize(
-    "node",
-    [
-        {"parallel": {"x": {"run": "c.n"}}},
-        {"loop": {"times": 3}, "do": {"run": "c.n"}},
-        {"switch": []},
-        {"flow": "other@2", "with": {}},
-    ],
-)
-def test_verbs_of_later_versions_are_refused_by_name(node: dict[str, Any]) -> None:
-    verb = next(iter(node))
-    assert found(document(a=node, b={"run": "c.n", "needs": ["a"]})) == [
-        (f"/nodes/a/{verb}", "not_supported")
-    ]
-
-
-@pytest.mark.parametrize("field", ["until", "signal", "condition", "timeout", "on_timeout", "match", "every"])
-def test_waits_of_later_versions_are_refused_by_name(field: str) -> None:
-    assert found(document(a={"wait": {field: "x"}})) == [(f"/nodes/a/wait/{field}", "not_supported")]
-
-
-@pytest.mark.parametrize("field", ["any", "all", "none"])
-def test_groups_of_needs_are_refused_by_name(field: str) -> None:
-    needs = [{field: ["b"]}, "b"]
-    assert found(document(a={"run": "c.n", "needs": needs}, b={"run": "c.n"})) == [
-        (f"/nodes/a/needs/0/{field}", "not_supported")
-    ]
-
-
-@pytest.mark.parametrize("field", ["retry", "timeout"])
+@pytest.mark.parametrize("field", ["retry", "timeout", "heartbeat"])
 @pytest.mark.parametrize(
     "verb",
     [
         {"map": [], "do": {"run": "c.n"}},
+        {"parallel": {"b": {"run": "c.n"}}},
+        {"loop": {"times": 2}, "do": {"run": "c.n"}},
+        {"switch": [{"when": True, "do": {"run": "c.n"}}]},
         {"set": {"x": 1}},
         {"wait": {"for": "1s"}},
         {"do": {"nodes": {"b": {"run": "c.n"}}}},
     ],
 )
-def test_retry_and_timeout_belong_to_run(field: str, verb: dict[str, Any]) -> None:
-    value = {"retry": {"max": 1}, "timeout": "1s"}[field]
-    assert found(document(a={**verb, field: value})) == [(f"/nodes/a/{field}", "not_supported")]
+def test_retry_timeout_and_heartbeat_belong_to_run(field: str, verb: dict[str, Any]) -> None:
+    value = {"max": 1} if field == "retry" else "1s"
+    (problem,) = problems_of(document(a={**verb, field: value}))
+    assert (problem.pointer, problem.code) == (f"/nodes/a/{field}", "misplaced_field")
+    assert "'run'" in problem.message
+    assert ("on_error" if field == "retry" else "deadline") in (problem.hint or "")
 
 
-@pytest.mark.parametrize("need", ["first", "majority", "none"])
-def test_joins_of_later_versions_are_refused_by_name(need: str) -> None:
-    node = {"map": [], "do": {"run": "c.n"}}
-    assert found(document(a={**node, "join": need}, b={**node, "join": {"need": need}})) == [
-        ("/nodes/a/join", "not_supported"),
-        ("/nodes/b/join/need", "not_supported"),
-    ]
+@pytest.mark.parametrize(
+    ("field", "code"), [("timeout", "misplaced_field"), ("heartbeat", "misplaced_field")]
+)
+def test_a_flow_is_retried_but_not_timed(field: str, code: str) -> None:
+    parse_definition(document(a={"flow": "other", "retry": {"max": 2}}))
+    assert found(document(a={"flow": "other", field: "1s"})) == [(f"/nodes/a/{field}", code)]
 
 
 @pytest.mark.parametrize(
@@ -466,7 +543,7 @@ def test_all_problems_come_at_once_in_document_order() -> None:
         "name": "a b",
         "nodes": {
             "one": {"run": 5, "timeout": "x", "needs": ["nope", 7, {"node": "gone"}]},
-            "two": {"loop": {}, "do": {"run": "c.n"}},
+            "two": {"loop": {}, "limits": {}, "do": {"run": "c.n"}},
             "three": {"run": "c.n", "with": "{{ nodes.twwo.output }} {{ 1 + }}"},
             "four": {
                 "map": [],
@@ -476,6 +553,7 @@ def test_all_problems_come_at_once_in_document_order() -> None:
             "six": {"run": "c.n", "needs": ["five"]},
         },
         "start": {},
+        "schedule": {},
     }
     with pytest.raises(DefinitionError) as caught:
         compile_definition(source)
@@ -486,12 +564,14 @@ def test_all_problems_come_at_once_in_document_order() -> None:
         ("/nodes/one/needs/0", "unknown_dependency"),
         ("/nodes/one/needs/1", "wrong_type"),
         ("/nodes/one/needs/2", "unknown_dependency"),
-        ("/nodes/two/loop", "not_supported"),
+        ("/nodes/two/loop", "missing_field"),
+        ("/nodes/two/limits", "not_supported"),
         ("/nodes/three/with", "expression"),
         ("/nodes/four/do/nodes/x/with", "misplaced_field"),
         ("/nodes/four/do/nodes/y/needs/0", "unknown_dependency"),
         ("/nodes/five", "cycle"),
-        ("/start", "not_supported"),
+        ("/start", "missing_field"),
+        ("/schedule", "not_supported"),
         ("/dsl", "missing_field"),
     ]
 
@@ -552,6 +632,9 @@ _WORDS = st.sampled_from(
             "1",
             "all",
         ),
+        *("parallel", "switch", "else", "flow", "detach", "until", "while", "times", "signal", "condition"),
+        *("on_error", "undo", "continue", "fail", "code", "any", "none", "finally", "start", "on_timeout"),
+        *("key", "every", "{{ loop.index }}", "{{ error }}"),
         *("completed", "5s", "{{ nodes.x.output }}", "{{ vars.x }}", "{{ item }}", "{{", "core.noop"),
     ]
 )
@@ -567,7 +650,10 @@ _DOCUMENTS = st.fixed_dictionaries(
         "name": st.just("t"),
         "nodes": st.dictionaries(_WORDS, _NODE | _VALUES, max_size=4),
     },
-    optional={"inputs": _VALUES, "defaults": _VALUES, "output": _VALUES},
+    optional={
+        **dict.fromkeys(("inputs", "defaults", "output", "finally", "start", "labels"), _VALUES),
+        "on_error": st.lists(_NODE, max_size=2),
+    },
 )
 
 
