@@ -30,7 +30,7 @@ from .readmodels import (
     uuid_range,
     uuid_text,
 )
-from .records import InstanceState, TaskRow, TaskState
+from .records import TERMINAL_TASK_STATES, InstanceState, TaskRow, TaskState
 from .recordviews import blob, blobs, checkpoint, history, logs, progress, vars  # noqa: A004 - the table's name
 from .tables import INSTANCES, KEYS, TASKS
 from .workviews import (
@@ -68,6 +68,7 @@ __all__ = [
     "instances",
     "interrupted",
     "items",
+    "key_holder",
     "logs",
     "next_wake",
     "now",
@@ -82,6 +83,7 @@ __all__ = [
     "tasks",
     "unclaimable",
     "unfinished_count",
+    "unfinished_tasks",
     "vars",
 ]
 
@@ -250,3 +252,16 @@ def state_of(connection: Connection, instance_id: str) -> InstanceState | None:
     """Give the state of one run, and nothing else of it."""
     found = connection.scalar(select(INSTANCES.c.state).where(INSTANCES.c.id == uuid_text(instance_id)))
     return None if found is None else InstanceState(found)
+
+
+def unfinished_tasks(connection: Connection, instance_id: str, limit: int) -> list[TaskRow]:
+    """Give tasks of an instance that have not ended, scopes included, in path order."""
+    page = _tasks_of(instance_id).where(TASKS.c.state.not_in([state.value for state in TERMINAL_TASK_STATES]))
+    return [task_of(row) for row in connection.execute(page.order_by(TASKS.c.path).limit(page_size(limit)))]
+
+
+def key_holder(connection: Connection, name: str, kind: str, key: str) -> str | None:
+    """Give the instance that holds a start key or a mutex of a definition name."""
+    return connection.execute(
+        select(KEYS.c.instance_id).where(KEYS.c.name == name, KEYS.c.kind == kind, KEYS.c.key == key)
+    ).scalar()
