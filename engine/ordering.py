@@ -93,6 +93,8 @@ def _traffic(symbols: Symbols, references: References) -> dict[ScopeSymbol, _Tra
         for name, writers in owner.writers.items():
             for writer in writers:
                 for step in _levels(writer.scope, owner):
+                    if step.late and step.holder is None:
+                        continue  # written after the whole scope
                     table = found.setdefault(step.scope, _Traffic()).writers.setdefault((owner, name), {})
                     table.setdefault(step.holder or writer, writer)
     for read in references.var_reads:
@@ -230,9 +232,10 @@ def _check_late(scope: ScopeSymbol, reads: list[LateRead]) -> Iterable[Problem]:
     behind = _Later(scope.order, (read.reader for read in loose))
     for read in loose:
         if not behind.orders(read.target, read.reader):
-            yield Problem(
-                read.pointer,
-                "unordered_reference",
-                f"{read.target.label!r} may not have ended when {read.reader.label!r} ends",
-                f"add {read.target.label!r} to the needs of {read.reader.label!r}",
-            )
+            target, reader = read.target.label, read.reader.label
+            message = f"{target!r} may not have ended when {reader!r} ends"
+            hint = f"add {target!r} to the needs of {reader!r}"
+            if read.one_of_several:
+                message = f"{reader!r} begins with any of several, and {target!r} may not have ended then"
+                hint = "read trigger.output: what the one gave that has ended"
+            yield Problem(read.pointer, "unordered_reference", message, hint)

@@ -70,7 +70,7 @@ def check_field(target: NodeSymbol, parts: tuple[str | int, ...]) -> None:
             refuse("unknown_node_field", f"'stats' has no {parts[2]!r}", f"it has {listed(STATS_FIELDS)}")
         return
     if verbs:
-        have = " and ".join(repr(verb) for verb in verbs)
+        have = listed(verbs)
         message = f"nodes.{name} has no {field_name!r}: it is a {target.kind!r}"
         refuse("unknown_node_field", message, f"only {have} nodes have it")
     known = [*NODE_FIELDS, *(extra for extra, owners in _VERB_FIELDS.items() if target.kind in owners)]

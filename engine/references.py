@@ -58,6 +58,8 @@ class LateRead:
     reader: NodeSymbol
     target: NodeSymbol
     pointer: str
+    #: Is the target one of several of which any lets the reader begin?
+    one_of_several: bool = False
 
 
 @dataclass(slots=True)
@@ -207,7 +209,7 @@ class _Resolver:
                 check_field(target, parts)
                 self._edge(target, step, reference, place)
                 return
-        self._refuse_unknown(name, place.scope)
+        self._refuse_unknown(name, place)
 
     def _edge(self, target: NodeSymbol, step: Outer, reference: Reference, place: Place) -> None:
         """Let the node beside the target wait for it, or note that it must have ended."""
@@ -231,8 +233,8 @@ class _Resolver:
         if group is None:
             waiting.deps[target.name] = Dep(pointer=use.pointer)
         elif group.kind == "any":
-            message = f"{waiting.label!r} waits for any of several, so {target.label!r} may not have ended"
-            refuse("unordered_reference", message, "read trigger.output, which is that of the one that ended")
+            pointer = locate(use, reference.expression)
+            self.found.late_reads.append(LateRead(waiting, target, pointer, one_of_several=True))
 
     def _own(self, target: NodeSymbol, place: Place) -> None:
         """A node that names itself, or a node around it."""
@@ -242,18 +244,21 @@ class _Resolver:
             what = "read 'result' instead" if place.use.kind == "reshape" else "a node cannot wait for itself"
             refuse("own_reference", f"{target.label!r} reads itself", what)
 
-    def _refuse_unknown(self, name: str, scope: ScopeSymbol) -> NoReturn:
+    def _refuse_unknown(self, name: str, place: Place) -> NoReturn:
         if self._inner is None:
             inner = ((node.name, node.scope) for node in self._symbols.nodes)
             self._inner = {name: around.owner for name, around in inner if around.owner is not None}
         around = self._inner.get(name) if name else None
         if around is not None:
+            read = f"nodes.{around.label}.output"
+            if around is place.node:
+                read = "result" if place.use.kind == "reshape" else "loop.output"
             refuse(
                 "invisible_node",
                 f"{name!r} stands inside {around.label!r} and is not visible here",
-                f"return it in the 'output' of {around.label!r} and read nodes.{around.label}.output",
+                f"return it in the 'output' of {around.label!r} and read {read}",
             )
-        scopes = [step.scope.nodes for step in scope.outward() if not step.scope.single]
+        scopes = [step.scope.nodes for step in place.scope.outward() if not step.scope.single]
         similar = next((found for found in (nearest(name, nodes) for nodes in scopes) if found), None)
         hint = f"did you mean {similar[0]!r}?" if similar else suggestion(name, scopes[-1], otherwise="nodes")
         refuse("unknown_node", f"there is no node {name!r}", hint)

@@ -506,10 +506,12 @@ def test_a_long_delay_is_not_cut_by_the_default_bound() -> None:
         ("any", JoinRule(need="any")),
         (3, JoinRule(need=3)),
         ("80%", JoinRule(need_percent=80.0)),
-        (
-            {"need": "12.5%", "tolerate": 2, "rest": "keep"},
-            JoinRule(need_percent=12.5, tolerate=2, rest="keep"),
-        ),
+        ({"need": "12.5%", "rest": "keep"}, JoinRule(need_percent=12.5, rest="keep")),
+        ("first", JoinRule(need="first")),
+        ("majority", JoinRule(need="majority")),
+        ("none", JoinRule(need="none", rest="keep")),
+        ({"need": "none", "rest": "keep"}, JoinRule(need="none", rest="keep")),
+        ({"need": "all", "tolerate": 2}, JoinRule(tolerate=2)),
         ({"tolerate": "1.5%"}, JoinRule(tolerate_percent=1.5)),
         ({}, JoinRule()),
     ],
@@ -550,8 +552,9 @@ def test_fields_of_the_other_verbs() -> None:
     assert s.set_ is not None
     assert s.output is not None
     assert s.output.render({}) is None
-    assert w.wait_for is not None
-    assert w.wait_for.render({"inputs": {"n": 5}}) == "5s"
+    assert w.wait is not None
+    assert w.wait.template is not None
+    assert (w.wait.kind, w.wait.template.render({"inputs": {"n": 5}})) == ("for", "5s")
     assert a.with_ is not None
     assert plan.nodes["m[]"].with_ is None
 
