@@ -15,9 +15,11 @@ from .inputs import prepare_inputs
 from .membership import new_id
 from .plan import Plan
 
-__all__ = ["OnDuplicate", "StartOptions", "prepare_start"]
+__all__ = ["DUPLICATES", "OnDuplicate", "StartOptions", "prepare_start"]
 
 OnDuplicate = Literal["return_existing", "reject", "queue"]
+#: What a start may do when its key or mutex is taken.
+DUPLICATES: Final[tuple[OnDuplicate, ...]] = ("return_existing", "reject", "queue")
 _LONGEST: Final = 512
 _LABELS: Final = 50
 

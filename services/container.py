@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ..engine.workflow_engine import WorkflowEngine
     from ..executors.registry import ExecutorRegistry
     from .execution_service import ExecutionService
+    from .explain import Explainer
     from .workflow_service import WorkflowService
 
 __all__ = ["DEFAULT_URL", "Options", "Services", "make_registry", "offline", "reading", "running"]
@@ -54,6 +55,7 @@ class Services:
     workflows: WorkflowService
     executions: ExecutionService
     registry: ExecutorRegistry
+    explainer: Explainer
     #: None when only the database was opened.
     engine: WorkflowEngine | None = None
 
@@ -106,6 +108,7 @@ def reading(options: Options) -> Generator[Services]:
     from ..repositories.database import Database
     from ..repositories.migrate import require_current
     from .execution_service import ExecutionService
+    from .explain import Explainer
     from .workflow_service import WorkflowService
 
     if not options.create:
@@ -117,7 +120,8 @@ def reading(options: Options) -> Generator[Services]:
     try:
         catalog = Catalog(database, registry, PlanCache(), executes=False)
         workflows = WorkflowService(registry, database=database, catalog=catalog)
-        yield Services(workflows, ExecutionService(database, catalog), registry)
+        explainer = Explainer(database, catalog)
+        yield Services(workflows, ExecutionService(database, catalog), registry, explainer)
     finally:
         database.close()
 
@@ -133,6 +137,7 @@ def running(options: Options) -> Generator[Services]:
     from ..engine.config import EngineConfig
     from ..engine.workflow_engine import WorkflowEngine
     from .execution_service import ExecutionService
+    from .explain import Explainer
     from .workflow_service import WorkflowService
 
     if not options.create:
@@ -147,7 +152,8 @@ def running(options: Options) -> Generator[Services]:
     with WorkflowEngine(options.url, registry=registry, config=config) as engine:
         catalog = engine.parts.catalog
         workflows = WorkflowService(registry, database=engine.database, catalog=catalog)
-        yield Services(workflows, ExecutionService(engine.database, catalog, engine), registry, engine)
+        executions = ExecutionService(engine.database, catalog, engine)
+        yield Services(workflows, executions, registry, Explainer(engine.database, catalog), engine)
 
 
 def _require_file(options: Options) -> None:

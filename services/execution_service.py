@@ -20,7 +20,9 @@ from .live import LiveView
 from .task_view import TaskView, TaskViews
 
 if TYPE_CHECKING:
+    from ..engine.starts import StartOptions
     from ..engine.workflow_engine import WorkflowEngine
+    from ..repositories.filters import InstanceFilter
 
 __all__ = ["ExecutionService"]
 
@@ -37,21 +39,33 @@ class ExecutionService:
         self._outputs = OutputReader(database)
         self._waiters = Waiters(database) if engine is None else engine.parts.waiters
 
+    @property
+    def database(self) -> Database:
+        """The database it reads."""
+        return self._database
+
     # --- changing
 
     def start(
-        self, definition: DefinitionSource | Registered, inputs: Any = None, *, key: str | None = None
+        self,
+        definition: DefinitionSource | Registered,
+        inputs: Any = None,
+        *,
+        key: str | None = None,
+        options: StartOptions | None = None,
     ) -> str:
-        """Start an instance and return its id; durable then. Raises DefinitionError, InputError, NotFound."""
-        return self._running.start_now(definition, inputs, key=key)
+        """Start an instance and return its id; durable then. Raises DefinitionError, InputError, NotFound, Conflict."""
+        return self._running.start_now(definition, inputs, key=key, options=options)
 
     def wait(self, instance_id: str, timeout_s: float | None = None) -> bool:
         """Block until the instance has ended, in whatever process; False after the timeout. Raises NotFound."""
         return self._waiters.wait(instance_id, timeout_s)
 
-    def cancel(self, instance_id: str, reason: str = "cancelled by its user") -> None:
+    def cancel(
+        self, instance_id: str, reason: str = "cancelled by its user", grace_s: float | None = None
+    ) -> None:
         """Ask an instance to stop; durable when this returns. Raises NotFound, IllegalTransition."""
-        asyncio.run(self._running.cancel_workflow(instance_id, reason))
+        asyncio.run(self._running.cancel_workflow(instance_id, reason, grace_s=grace_s))
 
     @property
     def _running(self) -> WorkflowEngine:
@@ -86,7 +100,12 @@ class ExecutionService:
                 return status_of(connection, self._outputs, view, plan, root)
 
     def instances(
-        self, *, state: InstanceState | None = None, name: str | None = None, limit: int | None = None
+        self,
+        *,
+        state: InstanceState | None = None,
+        name: str | None = None,
+        limit: int | None = None,
+        where: InstanceFilter | None = None,
     ) -> Iterator[InstanceSummary]:
         """Instances, newest first, at most `limit`."""
         before: tuple[int, str] | None = None
@@ -94,7 +113,9 @@ class ExecutionService:
         while left is None or left > 0:
             size = _PAGE if left is None else min(_PAGE, left)
             with engine_errors(), self._database.read() as connection:
-                page = views.instances(connection, state=state, name=name, limit=size, before=before)
+                page = views.instances(
+                    connection, state=state, name=name, limit=size, before=before, where=where
+                )
             yield from page
             if len(page) < size:
                 return

@@ -200,7 +200,7 @@ class _Look:
         names = _names(node)
         return Reason("dependencies", path, f"{path} waits for {_listed(names)}", details={"nodes": names})
 
-    def _reason(self, row: TaskRow) -> Reason | None:
+    def _reason(self, row: TaskRow) -> Reason | None:  # noqa: PLR0911 - one case a state
         node = self.plan.nodes.get(address_of(row.path))
         match row.state:
             case TaskState.PENDING:
@@ -263,7 +263,7 @@ class _Look:
         text = f"{row.path} is running since {iso(row.started_at)} (attempt {row.attempt}) on {where}"
         return Reason("running", row.path, text, details={"engine": engine.id, "attempt": row.attempt})
 
-    def _waiting(self, row: TaskRow, node: PlanNode | None) -> Reason | None:
+    def _waiting(self, row: TaskRow, node: PlanNode | None) -> Reason | None:  # noqa: PLR0911 - one case a kind of wait
         until = iso(row.wake_at)
         if node is None or row.closed is not None:
             return None
@@ -306,6 +306,8 @@ def _sentence(view: InstanceView, path: str | None, reasons: tuple[Reason, ...])
     if not reasons:
         return f"{what} is {view.state}: nothing holds it up."
     first = reasons[0].text
+    if not reasons[0].path:
+        first = first[0].upper() + first[1:]
     more = len(reasons) - 1
     rest = f", and {more} more {'reason' if more == 1 else 'reasons'}" if more else ""
-    return f"{first[0].upper()}{first[1:]}{rest}."
+    return f"{first}{rest}."

@@ -1,4 +1,4 @@
-"""What one may do to instances, one by one and in bulk; and to definitions as they age. Used by command line and APIs."""
+"""What one may do to instances, one by one and in bulk; for the command line and APIs."""
 
 from __future__ import annotations
 

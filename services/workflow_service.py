@@ -16,11 +16,13 @@ if TYPE_CHECKING:
     from ..engine.plan import Plan
     from ..repositories.database import Database
     from ..repositories.definitions import StoredDefinition
+    from .diffing import Change
 
 __all__ = ["GraphFormat", "WorkflowService"]
 
 GraphFormat = Literal["mermaid", "dot", "svg"]
 _PAGE: Final = 500
+_SUFFIXES: Final = (".json", ".yaml", ".yml")
 
 
 class WorkflowService:
@@ -91,14 +93,50 @@ class WorkflowService:
         from ..engine.translate import engine_errors
         from ..repositories.definitions import UnknownDefinition, activate
 
-        name, at, version = reference.partition("@")
-        if not at or not version.isdecimal() or len(version) > 9:
-            raise NotFound(f"{reference!r} names no version.", hint="Write name@3.")
+        name, version = _parts(reference)
         with engine_errors():
             try:
-                return activate(self._opened, name, int(version))
+                return activate(self._opened, name, version)
             except UnknownDefinition as exc:
                 raise NotFound(f"{exc}.", hint="`strataflow definitions` shows what there is.") from exc
+
+    def retire(self, reference: str, state: str) -> StoredDefinition:
+        """Make `name@version` deprecated (starts only by number) or archived (starts no more). Raises NotFound."""
+        from ..engine.translate import engine_errors
+        from ..repositories.definitions import UnknownDefinition, set_state
+        from ..repositories.records import DefinitionState
+
+        name, version = _parts(reference)
+        with engine_errors():
+            try:
+                return set_state(self._opened, name, version, DefinitionState(state))
+            except UnknownDefinition as exc:
+                raise NotFound(f"{exc}.", hint="`strataflow definitions` shows what there is.") from exc
+
+    def diff(self, first: str, second: str) -> list[Change]:
+        """What differs between two definitions, each a file or `name@version`. Raises NotFound, DefinitionError."""
+        from .diffing import changes
+
+        return changes(self._document(first), self._document(second))
+
+    def _document(self, reference: str) -> Any:
+        import json
+
+        from ..engine.parser import canonical_text
+        from ..engine.translate import engine_errors
+        from ..repositories import definitions
+
+        path = Path(reference)
+        if path.suffix in _SUFFIXES or path.is_file():
+            return json.loads(canonical_text(self.require_valid(path)[0]))
+        name, version = _parts(reference)
+        with engine_errors(), self._opened.read() as connection:
+            found = definitions.by_name(connection, name, version)
+        if found is None:
+            raise NotFound(
+                f"there is no definition {reference!r}.", hint="`strataflow definitions` shows what there is."
+            )
+        return json.loads(found.body)
 
     def definitions(self, name: str | None = None) -> Iterator[StoredDefinition]:
         """Every stored version by name, the newest of each first."""
@@ -125,3 +163,10 @@ class WorkflowService:
         if self._database is None:
             raise EngineError("this service was made without a database.")
         return self._database
+
+
+def _parts(reference: str) -> tuple[str, int]:
+    name, at, version = reference.partition("@")
+    if not at or not version.isdecimal() or len(version) > 9:
+        raise NotFound(f"{reference!r} names no version.", hint="Write name@3.")
+    return name, int(version)

@@ -10,7 +10,7 @@ from typing import Annotated, Final, NoReturn
 
 import typer
 
-from . import database, definitions, inspect, logs, run, worker
+from . import database, definitions, explaining, inspect, lifecycle, logs, run, upkeep, worker
 from .commands import Adder
 from .errors import CommandGroup
 from .output import say
@@ -20,9 +20,10 @@ __all__ = ["app", "main"]
 #: Modules under the heading that `--help` gives their commands.
 _PANELS: Final = {
     "Run": (run, worker),
-    "Look": (inspect, logs),
+    "Change": (lifecycle,),
+    "Look": (inspect, explaining, logs),
     "Define": (definitions,),
-    "Operate": (database,),
+    "Operate": (upkeep, database),
 }
 
 app = typer.Typer(

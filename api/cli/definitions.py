@@ -12,7 +12,7 @@ from ...services.checks import many
 from .commands import Adder
 from .errors import OK, USAGE
 from .options import DB_DEFAULT, Db, Imports, Json, make_options
-from .output import emit_json, local_time, note, print_table, say
+from .output import brief, emit_json, local_time, note, print_table, say
 
 if TYPE_CHECKING:
     from ...engine.errors import Problem
@@ -38,6 +38,7 @@ def add_to(add: Adder) -> None:
     add(register, "register flow.json --activate")
     add(definitions, "definitions --activate billing.nightly@3")
     add(graph, "graph flow.json --format svg > flow.svg")
+    add(diff, "diff billing.nightly@3 billing.nightly@4")
     add(schema, "schema > strataflow.schema.json")
 
 
@@ -139,13 +140,27 @@ def definitions(
         str | None,
         typer.Option("--activate", metavar="NAME@VERSION", help="Make this the active version first."),
     ] = None,
+    deprecate: Annotated[
+        str | None, typer.Option("--deprecate", metavar="NAME@VERSION", help="Start it only by its number.")
+    ] = None,
+    archive: Annotated[
+        str | None, typer.Option("--archive", metavar="NAME@VERSION", help="Start it no more.")
+    ] = None,
     db: Db = DB_DEFAULT,
     json: Json = False,
 ) -> None:
-    """List stored definitions; choose active versions."""
+    """List stored definitions; choose active versions, retire old ones.
+
+    Running instances keep their version, whatever becomes of it.
+    """
     from ...services.container import reading
 
     with reading(make_options(db)) as services:
+        for reference, state in ((deprecate, "deprecated"), (archive, "archived")):
+            if reference is not None:
+                retired = services.workflows.retire(reference, state)
+                note(f"{retired.name}@{retired.version} is {retired.state}.")
+                name = name or retired.name
         if activate is not None:
             chosen = services.workflows.activate(activate)
             note(f"{chosen.name}@{chosen.version} is active.")
@@ -155,11 +170,8 @@ def definitions(
         emit_json([_definition_json(each) for each in found])
     else:
         print_table(
-            ["NAME", "VERSION", "ACTIVE", "STORED", "HASH"],
-            (
-                [d.name, str(d.version), "yes" if d.active else "", local_time(d.created_at), d.hash[:12]]
-                for d in found
-            ),
+            ["NAME", "VERSION", "STATE", "STORED", "HASH"],
+            ([d.name, str(d.version), d.state, local_time(d.created_at), d.hash[:12]] for d in found),
             right=["VERSION"],
         )
 
@@ -173,8 +185,41 @@ def _definition_json(each: StoredDefinition) -> dict[str, Any]:
         "version": each.version,
         "hash": each.hash,
         "active": each.active,
+        "state": each.state.value,
         "created_at": iso(each.created_at),
     }
+
+
+def diff(
+    first: Annotated[str, typer.Argument(metavar="NAME@VERSION|FILE", help="The older one.")],
+    second: Annotated[str, typer.Argument(metavar="NAME@VERSION|FILE", help="The newer one.")],
+    *,
+    db: Db = DB_DEFAULT,
+    json: Json = False,
+) -> None:
+    """Say what differs between two versions of a definition, place by place."""
+    from ...services.container import reading
+    from ...services.diffing import ABSENT
+
+    with reading(make_options(db, create=True)) as services:
+        changes = services.workflows.diff(first, second)
+    if json:
+        sides = (("before", "before"), ("after", "after"))
+        emit_json(
+            [
+                {"pointer": each.pointer}
+                | {key: getattr(each, side) for key, side in sides if getattr(each, side) is not ABSENT}
+                for each in changes
+            ]
+        )
+        return
+    for each in changes:
+        if each.before is not ABSENT:
+            say(f"- {each.pointer}: {brief(each.before)}")
+        if each.after is not ABSENT:
+            say(f"+ {each.pointer}: {brief(each.after)}")
+    if not changes:
+        say("They are the same.")
 
 
 def schema(*, json: Json = False) -> None:

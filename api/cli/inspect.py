@@ -9,7 +9,8 @@ import typer
 
 from .commands import Adder
 from .errors import UsageProblem
-from .options import DB_DEFAULT, Db, Id, Json, make_options
+from .filters import Created, Labels, Name, State, filter_of
+from .options import DB_DEFAULT, Db, Id, Json, make_options, seconds_of
 from .output import (
     brief,
     clean,
@@ -75,23 +76,20 @@ def status(id_: Id, *, db: Db = DB_DEFAULT, json: Json = False) -> None:
 
 def list_(
     *,
-    state: Annotated[str | None, typer.Option("--state", metavar="STATE", help="Only these.")] = None,
-    name: Annotated[
-        str | None, typer.Option("--name", metavar="NAME", help="Only of this definition.")
-    ] = None,
+    state: State = None,
+    name: Name = None,
+    labels: Labels = None,
+    created_before: Created = None,
     limit: Limit = None,
     db: Db = DB_DEFAULT,
     json: Json = False,
 ) -> None:
     """List instances, newest first."""
-    from ...repositories.records import InstanceState
     from ...services.container import reading
 
-    wanted = _state(state, InstanceState)
+    where = filter_of(state, name, labels, older=seconds_of(created_before, "--older"))
     with reading(make_options(db)) as services:
-        found = services.executions.instances(
-            state=wanted, name=name, limit=limit if limit or json else _ROWS
-        )
+        found = services.executions.instances(where=where, limit=limit if limit or json else _ROWS)
         if json:
             emit_list(_summary(each) for each in found)
         else:

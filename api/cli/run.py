@@ -10,7 +10,8 @@ import typer
 
 from ...services.checks import many
 from .commands import Adder
-from .errors import FAILED, INTERRUPTED, OK
+from .errors import FAILED, INTERRUPTED, OK, UsageProblem
+from .filters import labels_of
 from .options import (
     DB_DEFAULT,
     Db,
@@ -30,6 +31,7 @@ from .output import brief, emit_json, note, say, short, show_warnings, took
 from .stopping import Stop, stop_signals
 
 if TYPE_CHECKING:
+    from ...engine.starts import StartOptions
     from ...engine.status import WorkflowStatus
     from ...services.container import Options, Services
 
@@ -118,6 +120,24 @@ def start(
     sets: Sets = None,
     imports: Imports = None,
     key: Key = None,
+    mutex: Annotated[
+        str | None, typer.Option("--mutex", metavar="TEXT", help="At most one live instance with this text.")
+    ] = None,
+    duplicate: Annotated[
+        str | None,
+        typer.Option("--on-duplicate", metavar="WHAT", help="return_existing, reject or queue."),
+    ] = None,
+    labels: Annotated[
+        list[str] | None,
+        typer.Option("--label", metavar="NAME=VALUE", help="For lists and bulk; may be repeated."),
+    ] = None,
+    delay: Annotated[
+        str | None, typer.Option("--delay", metavar="DURATION", help="Begin no sooner than this: 10m.")
+    ] = None,
+    expires: Annotated[
+        str | None,
+        typer.Option("--expires", metavar="DURATION", help="Never begin when it has not by then: 1h."),
+    ] = None,
     db: Db = DB_DEFAULT,
     json: Json = False,
 ) -> None:
@@ -129,6 +149,7 @@ def start(
     from ...services.container import running
 
     inputs, options = inputs_of(text, sets), make_options(db, imports, create=True)
+    chosen = _start_options(key, mutex, duplicate, labels, delay, expires)
     path = Path(definition)
     is_file = path.suffix in _SUFFIXES or path.is_file()
     show_warnings()
@@ -137,7 +158,7 @@ def start(
         source = workflows.register(path) if is_file else workflows.find(definition)
         for warning in source.warnings:
             note(f"warning: {warning}")
-        instance_id = executions.start(source, inputs, key=key)
+        instance_id = executions.start(source, inputs, options=chosen)
         status = executions.status(instance_id)
         lonely = not status.ended and not executions.workers()
     if json:
@@ -146,6 +167,29 @@ def start(
         say(instance_id)
     if lonely:
         note(f"No worker runs on this database; start one: {again('worker', options)}")
+
+
+def _start_options(  # noqa: PLR0917 - one per option
+    key: str | None,
+    mutex: str | None,
+    duplicate: str | None,
+    labels: list[str] | None,
+    delay: str | None,
+    expires: str | None,
+) -> StartOptions:
+    from ...engine.starts import DUPLICATES, OnDuplicate, StartOptions
+
+    known: dict[str, OnDuplicate] = {each: each for each in DUPLICATES}
+    if duplicate is not None and duplicate not in known:
+        raise UsageProblem(f"--on-duplicate: take one of {', '.join(known)}.")
+    return StartOptions(
+        key=key,
+        mutex=mutex,
+        on_duplicate=None if duplicate is None else known[duplicate],
+        labels=labels_of(labels),
+        start_at=seconds_of(delay, "--delay"),
+        expires_at=seconds_of(expires, "--expires"),
+    )
 
 
 def wait(id_: Id, *, timeout: Timeout = None, db: Db = DB_DEFAULT, json: Json = False) -> int:
@@ -173,19 +217,23 @@ def cancel(
     reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Kept with the instance.")] = (
         "cancelled by its user"
     ),
+    grace: Annotated[
+        str | None,
+        typer.Option("--grace", metavar="DURATION", help="Give up what still runs after this time: 30s."),
+    ] = None,
     db: Db = DB_DEFAULT,
     json: Json = False,
 ) -> None:
     """Cancel an instance.
 
-    Nothing new starts in it, running tasks are asked to stop; it ends when they have.
+    Nothing new starts in it, running tasks are asked to stop; it ends when they have, and `finally` has run.
     """
     from ...services.container import running
 
     show_warnings()
     with running(make_options(db)) as services:
         instance_id = services.executions.resolve(id_)
-        services.executions.cancel(instance_id, reason)
+        services.executions.cancel(instance_id, reason, seconds_of(grace, "--grace"))
         status = services.executions.status(instance_id)
     if json:
         emit_json(status.as_json())
