@@ -141,7 +141,7 @@ class _Later:
                 if dep.on <= _RAN:
                     solid[before] |= reached
             for group in node.groups:
-                if group.kind == "none":
+                if group.kind == "none" or len(group.deps) == 1:
                     # All of its members have ended; which of them ran is open.
                     for name in group.deps:
                         self.later[node.scope.nodes[name]] |= reached
