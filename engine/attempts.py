@@ -44,7 +44,7 @@ from .outcomes import (
 from .plan import PlanNode, address_of
 from .retry import CRASH_BUDGET, retry_delay
 from .ripple import Ripple
-from .rows import error_text, node_of, remember
+from .rows import BEAT, error_text, node_of, remember
 from .starting import runs_executor
 from .states import TaskEvent
 from .stopping import CLOSED
@@ -308,6 +308,9 @@ def note(draft: Draft, event: Note) -> Applied:
     key = (row.instance_id, row.path, row.attempt, draft.now)
     if event.checkpoint is not None:
         draft.changes.checkpoints.append(CheckpointRow(*key, event.checkpoint))
+    if event.beat is not None:
+        at = (row.instance_id, row.path + BEAT, row.attempt, draft.now)
+        draft.changes.checkpoints.append(CheckpointRow(*at, event.beat))
     if event.fraction is not None:
         draft.changes.progress.append(ProgressRow(*key, event.fraction, event.message))
     return answered(draft)

@@ -116,7 +116,8 @@ def chosen_entry(plan: Plan, row: TaskRow) -> ErrorEntry:
     node, memo = plan.nodes.get(address_of(row.path)), memo_of(row)
     if memo.get("timeout") and node is not None and node.wait is not None:
         return given(node.wait.on_timeout, "on_timeout")
-    return (plan.on_error if node is None else node.on_error)[memo["handler"]]
+    entries, index = plan.on_error if node is None else node.on_error, int(memo["handler"])
+    return entries[index]
 
 
 def bind(plan: Plan, path: str, templates: Iterable[Template], *, inside: bool) -> Bindings:
@@ -168,7 +169,7 @@ class _Found:
         )
 
 
-def _resolve(
+def _resolve(  # noqa: C901, PLR0912 - one case a root
     plan: Plan, scopes: list[str], maps: list[PlanNode], reference: Reference, found: _Found
 ) -> None:
     root = reference.root

@@ -11,6 +11,7 @@ from ..executors.base import Json
 from .errors import StaleLease
 from .events import Applied, LogLineNote, Note
 from .payload import decode, encode
+from .rows import BEAT
 from .transaction import Pending
 
 __all__ = ["MAX_LOG_LINES", "AttemptPort"]
@@ -19,6 +20,7 @@ __all__ = ["MAX_LOG_LINES", "AttemptPort"]
 _FLUSH_LINES: Final = 100
 _FLUSH_S: Final = 0.5
 _PROGRESS_S: Final = 0.1
+_BEAT_S: Final = 1.0
 #: Lines one attempt may store; what comes after is dropped, with one line that says so.
 MAX_LOG_LINES: Final = 10_000
 _MAX_LINE: Final = 16 * 1024
@@ -46,9 +48,13 @@ class AttemptPort:
         self._last_flush = time.monotonic()
         self._last_progress = 0.0
         self._unsent: tuple[float, str | None] | None = None
+        self._last_beat = 0.0
+        #: When the attempt last gave a sign of life, by `time.monotonic()`.
+        self.last_sign = time.monotonic()
 
     def log(self, level: str, message: str) -> None:
         """Keep a line; written with the next note, at the latest with the outcome."""
+        self.last_sign = time.monotonic()
         line = LogLineNote(time.time_ns() // 1000, level[:8], _clean(message))
         with self._lock:
             self._count += 1
@@ -72,7 +78,7 @@ class AttemptPort:
 
     def progress(self, fraction: float, message: str | None) -> None:
         """Publish progress, at most every tenth of a second; the newest always goes out, at the latest at the end."""
-        now = time.monotonic()
+        now = self.last_sign = time.monotonic()
         with self._lock:
             self._unsent = (fraction, _clean(message) if message is not None else None)
             if fraction < 1.0 and now - self._last_progress < _PROGRESS_S:
@@ -99,6 +105,7 @@ class AttemptPort:
 
         self._submit(Pending(Note(*self._key, checkpoint=encode(value)), answered))
         done.wait()
+        self.last_sign = time.monotonic()
         answer = answers[0]
         if not isinstance(answer, Applied):
             raise answer
@@ -107,6 +114,21 @@ class AttemptPort:
                 f"attempt {self._key[2]} no longer holds task {self._key[1]!r}.",
                 hint="Its checkpoint was dropped.",
             )
+
+    def heartbeat(self, details: Json) -> None:
+        """A sign of life; its details are written at most once a second."""
+        now = self.last_sign = time.monotonic()
+        text = encode(details)
+        with self._lock:
+            if now - self._last_beat < _BEAT_S and self._last_beat:
+                return
+            self._last_beat = now
+        self._submit(Pending(Note(*self._key, beat=text)))
+
+    def last_heartbeat(self) -> Json:
+        """Details of the last heartbeat of any attempt, or None."""
+        text = self._load(self._key[0], self._key[1] + BEAT)
+        return decode(text) if text is not None else None
 
     def load_checkpoint(self) -> Json:
         """The last committed checkpoint of any attempt, or None."""

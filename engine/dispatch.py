@@ -10,7 +10,7 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final
@@ -26,10 +26,11 @@ from .context import AttemptPort
 from .errors import ExpressionError, PayloadError
 from .evaluate import Evaluator, Ready, as_payload, failed_expression, reshape
 from .events import TaskEnded
+from .lookups import Missing, Wanted
 from .outcomes import Cancelled, Failed, Outcome, Released, Succeeded
 from .plan import address_of
 from .transaction import ClaimedTask, Pending
-from .values import Missing, Values, Wanted
+from .values import Values
 
 __all__ = ["Dispatcher", "Running"]
 
@@ -192,8 +193,16 @@ class Dispatcher:
 
     async def _run(self, running: Running, entry: ExecutorEntry, context: TaskContext, ready: Ready) -> None:
         timeout_s = _limit_s(running.task)
+        node = running.task.plan.nodes[address_of(running.task.row.path)]
         try:
-            result = await invoke(entry, context, ready.config, pool=self._pool, timeout_s=timeout_s)
+            call = invoke(entry, context, ready.config, pool=self._pool, timeout_s=timeout_s)
+            if node.heartbeat is None or running.port is None:
+                result = await call
+            else:
+                result = await _watched(call, running.port, node.heartbeat / 1_000_000)
+        except AttemptSilent as exc:
+            running.cancel.set()
+            self._end(running, Failed(TaskError("heartbeat", str(exc))))
         except asyncio.CancelledError:
             self._end(running, Released("released by its engine") if running.released else Cancelled())
         except Exception as exc:  # noqa: BLE001 - user code may raise anything: it becomes the outcome
@@ -307,6 +316,27 @@ class Dispatcher:
         self._reader.shutdown(
             wait=True, cancel_futures=True
         )  # a read under way would outlive the pool it came from
+
+
+class AttemptSilent(Exception):
+    """An attempt gave no sign of life for longer than its node's `heartbeat`."""
+
+
+async def _watched(call: Coroutine[Any, Any, Any], port: AttemptPort, silence_s: float) -> Any:
+    """Await an attempt for as long as it gives signs of life. Raises AttemptSilent."""
+    job = asyncio.ensure_future(call)
+    try:
+        while True:
+            left = silence_s - (time.monotonic() - port.last_sign)
+            if left <= 0:
+                raise AttemptSilent(f"no sign of life for {silence_s:g} s")
+            done, _ = await asyncio.wait({job}, timeout=left)
+            if done:
+                return job.result()
+    finally:
+        if not job.done():
+            job.cancel()
+            await asyncio.wait({job})
 
 
 def _limit_s(task: ClaimedTask) -> float | None:

@@ -52,7 +52,7 @@ class Snapshot:
     tasks: dict[str, TaskRow | None] = field(default_factory=dict[str, TaskRow | None])
     #: Unfinished rows below a scope, by (scope path, last path handled).
     sweeps: dict[tuple[str, str], list[TaskRow]] = field(default_factory=dict[tuple[str, str], list[TaskRow]])
-    #: Answers to the rarer questions, by question (`Transaction._answer`).
+    #: Answers to the rarer questions, by question (`Transaction.answering.py`).
     answers: dict[Ask, Any] = field(default_factory=dict["Ask", "Any"])
 
 

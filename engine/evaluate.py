@@ -17,6 +17,7 @@ from .bindings import Bindings, bind, chain_of, chosen_entry, templates_of
 from .durations import parse_duration
 from .errors import EngineError, ExpressionError, InputError, PayloadError
 from .inputs import prepare_inputs
+from .lookups import Missing, Wanted
 from .membership import new_id
 from .outcomes import (
     Chose,
@@ -36,7 +37,7 @@ from .payload import decode, encode, split
 from .plan import PlanNode, WaitRule, address_of, given
 from .rows import ITEMS_PER_PAGE, VARS, memo_of, parent_path
 from .transaction import ClaimedTask
-from .values import PAGES_PER_INSTANCE, Missing, Values, Wanted
+from .values import PAGES_PER_INSTANCE, Values
 
 __all__ = ["Evaluator", "Ready", "as_payload"]
 
@@ -97,7 +98,9 @@ class Evaluator:
         except PayloadError as exc:
             return Failed(TaskError("output", str(exc), retryable=False))
 
-    def _begin(self, task: ClaimedTask, wanted: Wanted, roots: dict[str, Any]) -> Outcome | Ready:
+    def _begin(  # noqa: C901, PLR0911 - one case a verb
+        self, task: ClaimedTask, wanted: Wanted, roots: dict[str, Any]
+    ) -> Outcome | Ready:
         """A node begins, or a loop or wait looks again."""
         row, node = task.row, task.plan.nodes[address_of(task.row.path)]
         if row.phase == "turn":
@@ -170,7 +173,7 @@ class Evaluator:
         if wanted.bindings.secrets:
             message = "a child run would store the secret; let the child's own `with` name it"
             return Failed(TaskError("config", message, retryable=False))
-        rendered = node.with_.render(roots) if node.with_ is not None else {}
+        rendered: Any = node.with_.render(roots) if node.with_ is not None else {}
         try:
             found = self._values.flow(wanted)
             inputs = prepare_inputs(found.inputs, rendered)
@@ -358,6 +361,6 @@ def _chosen(node: PlanNode, roots: dict[str, Any]) -> Outcome:
 def _instant(text: Any) -> int:
     """Microseconds of an ISO 8601 instant; without a zone it is UTC. Raises ValueError."""
     if not isinstance(text, str):
-        raise ValueError(f"{text!r} is no instant; write text such as '2027-01-31T08:00:00Z'")
+        raise ValueError(f"{text!r} is no instant; write text such as '2027-01-31T08:00:00Z'")  # noqa: TRY004 - a bad value like any other
     at = datetime.fromisoformat(text)
     return round((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1_000_000)

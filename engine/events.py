@@ -94,6 +94,8 @@ class Note:
     fraction: float | None = None
     message: str | None = None
     checkpoint: str | None = None
+    #: Details of a heartbeat.
+    beat: str | None = None
 
 
 @dataclass(slots=True, frozen=True)

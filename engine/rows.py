@@ -9,6 +9,7 @@ from ..repositories.records import TaskRow, TaskState
 from .plan import Plan, PlanNode, address_of
 
 __all__ = [
+    "BEAT",
     "BRANCHES",
     "CONTROL_QUEUE",
     "ITEMS",
@@ -34,6 +35,8 @@ ITEMS: Final = "@items"
 TURNS: Final = "@turns"
 BRANCHES: Final = "@branches"
 LEAVES: Final = "@leaves"
+#: What the path of a checkpoint row ends with that holds the details of a heartbeat.
+BEAT: Final = "!beat"
 #: What a condition awaits, in the column of signal names (which never begin with `@`).
 VARS: Final = "@vars"
 #: Queue of tasks that use no executor: every engine serves it, whatever queues it was told to.

@@ -45,7 +45,7 @@ def prepare_start(registered: Registered, plan: Plan, inputs: Any, options: Star
     if registered.state == "archived":
         raise Conflict(
             f"{registered.name}@{registered.version} is archived: it starts no more.",
-            hint="Start another version, or bring it back with `strataflow definitions --state`.",
+            hint="Start another version, or bring it back with `strataflow definitions --activate`.",
         )
     prepared = prepare_inputs(registered.inputs, {} if inputs is None else inputs)
     rule = plan.start

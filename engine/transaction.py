@@ -8,16 +8,18 @@ nothing; how a failing batch is split is the writer's matter (`engine/writer.py`
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 from ..executors.base import TaskError
-from ..repositories.batch import Batch, Changes, ClaimWish, Opening
+from ..repositories.batch import Batch, Changes, Opening
 from ..repositories.connection import Connection
-from ..repositories.records import InstanceRow, MessageRow, TaskRow, TaskState
+from ..repositories.records import InstanceRow, TaskRow, TaskState
+from .answering import answer
+from .batching import BatchReport, ClaimedTask, Pending, Standing, Wishes
 from .decide import Decision, Need, decide, first_keys
-from .draft import SWEEP_LIMIT, Ask, Snapshot, Terms
+from .draft import SWEEP_LIMIT, Snapshot, Terms
 from .errors import Conflict, EngineError, NotFound
 from .events import (
     Applied,
@@ -43,82 +45,6 @@ _PATHS_END: Final = "]"  # the first character after every separator that may fo
 _SUSPECT: Final = 2
 #: Rounds of reading that one fold may ask for; more means a defect, not a deep definition.
 _MAX_ROUNDS: Final = 10_000
-
-Done = Callable[["Applied | EngineError"], None]
-
-
-@dataclass(slots=True)
-class Pending:
-    """An event on its way, and whom to tell."""
-
-    event: Event
-    done: Done | None = None
-
-
-@dataclass(slots=True, frozen=True)
-class Wishes:
-    """What the scheduler wants of this batch beside the events."""
-
-    #: May new rows be claimed by this engine? False for clients, and while an engine stops.
-    executes: bool = False
-    claim: ClaimWish | None = None
-    #: Due timers to promote, at most.
-    due: int = 0
-    #: Executor slots that are free, those of the batch's outcomes included.
-    slots: int = 0
-    #: Tasks with two crashes that may be claimed: they run one at a time per engine.
-    suspects: int = 1
-    #: Highest priority that the last peek left waiting; None when nobody waited.
-    floor: int | None = None
-    #: Queues that this engine serves; None = every queue.
-    queues: frozenset[str] | None = None
-
-
-@dataclass(slots=True, frozen=True)
-class Standing:
-    """Who writes: the engine's id, its batch number (the receipt), its lease time in microseconds, its role."""
-
-    engine_id: str
-    batch: int
-    ttl: int
-    executes: bool
-    executors: frozenset[str]
-
-
-@dataclass(slots=True)
-class ClaimedTask:
-    """A task this engine holds: everything its execution needs without asking the database for the row again."""
-
-    plan: Plan
-    instance: InstanceRow
-    row: TaskRow
-
-
-@dataclass(slots=True)
-class BatchReport:
-    """What a committed batch did; hints for the loops, the rows are the truth."""
-
-    now: int
-    #: Answers for the batch's events, in their order; None where the event waits for its plan.
-    answers: list[tuple[Pending, Applied | EngineError]] = field(
-        default_factory=list["tuple[Pending, Applied | EngineError]"]
-    )
-    #: Events whose definition is not loaded: definition id → events.
-    unplanned: dict[str, list[Pending]] = field(default_factory=dict[str, list[Pending]])
-    claimed: list[ClaimedTask] = field(default_factory=list[ClaimedTask])
-    #: (instance, path, attempt) of running tasks that are asked to stop.
-    stopped: list[tuple[str, str, int]] = field(default_factory=list[tuple[str, str, int]])
-    #: Rows this batch wrote, by instance, for the value cache and for listeners.
-    decisions: list[tuple[Plan, Decision]] = field(default_factory=list[tuple[Plan, Decision]])
-    #: Priority of the best ready task that stays unclaimed as far as this batch saw; None = none seen.
-    waiting: int | None = None
-    #: True when the ready index was looked at.
-    peeked: bool = False
-    ready_elsewhere: tuple[str, ...] = ()
-    #: Earliest `wake_at` that this batch wrote.
-    wake_at: int | None = None
-    #: What this batch told other instances: to be submitted at once, or found by whoever looks.
-    messages: list[MessageRow] = field(default_factory=list[MessageRow])
 
 
 @dataclass(slots=True)
@@ -336,35 +262,13 @@ class Transaction:
             by_id[row.instance_id].tasks[row.path] = row
         for work, need in needs:
             if need.ask is not None:
-                work.snapshot.answers[need.ask] = self._answer(work.instance_id, need.ask)
+                work.snapshot.answers[need.ask] = answer(self._batch, work.instance_id, need.ask)
             if need.sweep is not None:
                 scope, after = need.sweep
                 high = scope + _PATHS_END if scope else "~"
                 work.snapshot.sweeps[need.sweep] = self._batch.open_under(
                     work.instance_id, after, high, SWEEP_LIMIT
                 )
-
-    def _answer(self, instance_id: str, question: Ask) -> Any:  # noqa: PLR0911 - one case a question
-        """What a fold asks for beside rows, under the same locks."""
-        batch = self._batch
-        match question:
-            case ("signals", name):
-                return batch.read_signals([(instance_id, name)])
-            case ("signal", signal_id):
-                return batch.signal_exists(instance_id, signal_id)
-            case ("awaiting", name):
-                return batch.read_awaiting([(instance_id, name)])
-            case ("children", scope, states, after):
-                return batch.read_children(instance_id, scope, states.split(","), after, SWEEP_LIMIT)
-            case ("mutex", name, mutex):
-                batch.insert_keys([(name, "mutex", mutex, instance_id)])
-                return batch.key_owner(name, "mutex", mutex)
-            case ("queued", name, mutex):
-                return batch.first_queued(name, mutex)
-            case ("blob", key):
-                return batch.read_blob(instance_id, key)
-            case _:
-                raise LookupError(f"nobody answers {question!r}")
 
 
 def _unused_keys(work: _Work) -> list[tuple[str, str, str, str]]:

@@ -16,13 +16,21 @@ from typing import Any, Final
 from ..repositories.database import Database
 from ..repositories.records import TERMINAL_TASK_STATES, InstanceRow, SignalRow, TaskRow
 from ..repositories.values import read_blobs, read_signals, read_tasks, read_vars
-from .bindings import Bindings, Chain
 from .errors import EngineError
-from .outputs import OutputReader, iso
-from .parallel import stats_of
+from .lookups import (
+    NEVER_REACHED,
+    Missing,
+    Wanted,
+    extra_paths,
+    instance_root,
+    number_of,
+    path_in,
+    record_of,
+)
+from .outputs import OutputReader
 from .payload import decode
 from .plan import Plan, given
-from .rows import ITEMS_PER_PAGE, items_key, memo_of
+from .rows import ITEMS_PER_PAGE, items_key
 
 __all__ = ["PAGES_PER_INSTANCE", "Missing", "Values", "Wanted"]
 
@@ -50,35 +58,6 @@ class _InstanceValues:
     #: Generations of maps, of a run that was taken back.
     gens: dict[str, int] = field(default_factory=dict[str, int])
     signals: dict[str, list[SignalRow]] = field(default_factory=dict[str, "list[SignalRow]"])
-
-
-@dataclass(slots=True, frozen=True)
-class Wanted:
-    """What one claimed task needs: its plan, its instance, the static needs and its place."""
-
-    plan: Plan
-    instance: InstanceRow
-    bindings: Bindings
-    chain: Chain
-    #: Rows beside those of the bindings whose whole record is needed: a loop's last turn, the node that fired an `any`.
-    extra: tuple[str, ...] = ()
-    #: Path of the row whose error is `error`.
-    error_of: str | None = None
-    #: Path of the node that fired an `any`.
-    trigger: str | None = None
-    #: Name of the signal a wait looks for.
-    signal: str | None = None
-    #: Definition that a flow starts: name, version.
-    flow: tuple[str, int | None] | None = None
-
-    @property
-    def fresh(self) -> bool:
-        """Must something be read anew for every evaluation?"""
-        return bool(self.signal or self.flow)
-
-
-class Missing(Exception):
-    """A value is not in memory: read it outside the loop, then ask again."""
 
 
 class Values:
@@ -145,7 +124,7 @@ class Values:
 
     # --- evaluating
 
-    def roots(self, wanted: Wanted, *, loaded: bool = False) -> dict[str, Any]:  # noqa: C901 - one root each
+    def roots(self, wanted: Wanted, *, loaded: bool = False) -> dict[str, Any]:  # noqa: C901, PLR0912 - one root each
         """The roots that the templates ask for. Raises Missing when something must be read first.
 
         `loaded` says that `load` ran for this task: variables, which may change, are then as committed.
@@ -156,7 +135,7 @@ class Values:
             values = None
         roots: dict[str, Any] = {}
         if bindings.instance:
-            roots["instance"] = _instance_root(instance)
+            roots["instance"] = instance_root(instance)
         if bindings.inputs:
             roots["inputs"] = self._inputs(values, instance)
         if bindings.nothing:
@@ -165,7 +144,7 @@ class Values:
             raise Missing(instance.id)
         if bindings.nodes:
             roots["nodes"] = {
-                name: self._record(values, _path(wanted.chain[at], name), whole=whole)
+                name: self._record(values, path_in(wanted.chain[at], name), whole=whole)
                 for at, name, whole in bindings.nodes
             }
         if bindings.vars:
@@ -183,7 +162,7 @@ class Values:
         for name, address in bindings.items:
             roots[name] = self._item(values, wanted, address)
         for name, address in bindings.indexes:
-            roots[name] = _index(wanted, address)
+            roots[name] = number_of(wanted, address)
         for address in bindings.totals:
             if wanted.chain[address] not in values.totals:
                 raise Missing(address)
@@ -222,7 +201,7 @@ class Values:
             raise Missing(wanted.error_of) from None
 
     def _loop(self, values: _InstanceValues, wanted: Wanted, address: str, whole: bool) -> dict[str, Any]:  # noqa: FBT001 - private
-        loop, index = wanted.chain[address], _index(wanted, address, "#")
+        loop, index = wanted.chain[address], number_of(wanted, address, "#")
         output = None
         if whole and index > 0:
             output = self._record(values, f"{loop}#{index - 1}", whole=True)["output"]
@@ -263,7 +242,7 @@ class Values:
         return found
 
     def _item(self, values: _InstanceValues, wanted: Wanted, address: str) -> Any:
-        index = _index(wanted, address)
+        index = number_of(wanted, address)
         page = values.pages.get((wanted.chain[address], index // ITEMS_PER_PAGE))
         if page is None:
             raise Missing(address)
@@ -323,8 +302,8 @@ class Values:
         maps: dict[tuple[str, str], None] = {}
         for want in wanted:
             known = self._of(want.instance.id)
-            needed = [(_path(want.chain[at], name), whole) for at, name, whole in want.bindings.nodes]
-            needed += [(path, True) for path in _extra(want)]
+            needed = [(path_in(want.chain[at], name), whole) for at, name, whole in want.bindings.nodes]
+            needed += [(path, True) for path in extra_paths(want)]
             for path, whole in needed:
                 if path not in known.records:
                     key = (want.instance.id, path)
@@ -337,7 +316,7 @@ class Values:
         for key, (plan, whole) in keys.items():
             values, row = self._of(key[0]), found.get(key)
             if row is None:
-                values.records[key[1]] = dict(_NEVER_REACHED)
+                values.records[key[1]] = dict(NEVER_REACHED)
             elif whole:
                 values.records[key[1]] = record_of(row, self._outputs.read(connection, plan, row))
             else:
@@ -366,7 +345,7 @@ class Values:
         keys: dict[tuple[str, str], tuple[str, int]] = {}
         for want in wanted:
             for _, address in want.bindings.items:
-                path, page = want.chain[address], _index(want, address) // ITEMS_PER_PAGE
+                path, page = want.chain[address], number_of(want, address) // ITEMS_PER_PAGE
                 if (path, page) not in self._of(want.instance.id).pages:
                     gen = self._gen_of(connection, want, path)
                     keys[want.instance.id, items_key(path, gen, page)] = (path, page)
@@ -374,7 +353,7 @@ class Values:
             self.keep_page(key[0], *keys[key], decode(body))
 
     def _gen_of(self, connection: Any, want: Wanted, path: str) -> int:
-        """Generation of a map's row, under which its list is kept: one that was opened again in place has an older one."""
+        """Generation under which a map's list is kept: one that was opened again in place has an older one."""
         if not want.instance.gen:
             return 0
         gens = self._of(want.instance.id).gens
@@ -400,18 +379,6 @@ class Values:
 _ABSENT: Final = object()
 #: Pages of items that are kept of one instance.
 PAGES_PER_INSTANCE: Final = 64
-_NEVER_REACHED: Final[dict[str, Any]] = {
-    "stats": None,
-    "branch": None,
-    "instance": None,
-    "state": "pending",
-    "output": None,
-    "error": None,
-    "attempt": 0,
-    "path": None,
-    "started_at": None,
-    "ended_at": None,
-}
 
 
 def _bound(kept: dict[Any, Any]) -> None:
@@ -424,64 +391,6 @@ def _size(values: _InstanceValues) -> int:
     return len(values.rows) + (1 if values.has_inputs else 0)
 
 
-def _path(scope: str, name: str) -> str:
-    return f"{scope}.{name}" if scope else name
-
-
-def _index(wanted: Wanted, address: str, mark: str = "") -> int:
-    """Number of the item of a map, or of the turn of a loop, in which the task stands."""
-    turn = wanted.chain.get(address + "#") if mark != "[" else None
-    if turn is not None:
-        return int(turn[turn.rfind("#") + 1 :])
-    item = wanted.chain[address + "[]"]
-    return int(item[item.rfind("[") + 1 : -1])
-
-
-def _extra(wanted: Wanted) -> list[str]:
-    """Paths of rows whose outputs are wanted beside those of the bindings."""
-    paths = list(wanted.extra)
-    if wanted.bindings.trigger and wanted.trigger is not None:
-        paths.append(wanted.trigger)
-    if wanted.bindings.loop is not None and wanted.bindings.loop[1]:
-        address = wanted.bindings.loop[0]
-        index = _index(wanted, address, "#")
-        if index > 0:
-            paths.append(f"{wanted.chain[address]}#{index - 1}")
-    return paths
-
-
 def _as_written(name: str) -> Any:
     """Where nothing executes, a secret stays its reference."""
     return f"{{{{ secrets.{name} }}}}"
-
-
-def _instance_root(instance: InstanceRow) -> dict[str, Any]:
-    return {
-        "id": instance.id,
-        "key": instance.key,
-        "name": instance.name,
-        "version": instance.version,
-        "started_at": iso(instance.created_at),
-        "scheduled_for": iso(instance.created_at),
-    }
-
-
-def record_of(row: TaskRow, output: Any) -> dict[str, Any]:
-    """The fields of `nodes.X` (DSL rule 4)."""
-    record: dict[str, Any] = {
-        "state": row.state.value,
-        "output": output,
-        "error": decode(row.error) if row.error else None,
-        "attempt": row.attempt,
-        "path": row.path,
-        "started_at": iso(row.started_at),
-        "ended_at": iso(row.ended_at),
-    }
-    if row.total is not None or row.next:
-        record["stats"] = stats_of(row)
-    if row.memo is not None:
-        memo = memo_of(row)
-        branch = memo.get("branch")
-        record["branch"] = int(branch) if branch is not None and branch.isdigit() else branch
-        record["instance"] = memo.get("child")
-    return record

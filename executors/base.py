@@ -52,6 +52,14 @@ class ContextPort(Protocol):
         """The last committed checkpoint of any attempt of this task, or None."""
         ...
 
+    def heartbeat(self, details: Json) -> None:
+        """A sign of life; `details` are kept for the next attempt, coalesced."""
+        ...
+
+    def last_heartbeat(self) -> Json:
+        """Details of the last sign of life of any attempt of this task, or None."""
+        ...
+
 
 class TaskContext:
     """What one attempt knows about itself, and what it may ask.
@@ -136,6 +144,18 @@ class TaskContext:
     def load_checkpoint(self) -> Json:
         """The last value saved by any attempt of this task, or None."""
         return self._port.load_checkpoint()
+
+    def heartbeat(self, details: Json = None) -> None:
+        """Say that the attempt is alive. Where its node sets `heartbeat`, an attempt silent for longer is stopped.
+
+        Progress, checkpoints and log lines are signs of life too. The last `details` are handed to the next attempt.
+        """
+        self._port.heartbeat(details)
+
+    @property
+    def last_heartbeat(self) -> Json:
+        """The `details` of the last heartbeat of any attempt of this task, or None."""
+        return self._port.last_heartbeat()
 
 
 ExecutionContext = TaskContext

@@ -51,7 +51,7 @@ def export_rows(connection: Connection, instance_id: str) -> Iterator[Record]:
 
 
 def import_rows(database: Database, records: Iterable[Record]) -> str:
-    """Write a run in one transaction; gives its id. Raises TransferRefused when it is there already, or is no export."""
+    """Write a run in one transaction; gives its id. Raises TransferRefused when it is there, or this is no export."""
     stream = iter(records)
     definition, run = _expected(stream, "definitions"), _expected(stream, "instances")
     with database.write() as connection:
@@ -71,7 +71,7 @@ def import_rows(database: Database, records: Iterable[Record]) -> str:
 
 
 def _expected(stream: Iterator[Record], table: str) -> dict[str, Any]:
-    name, row = next(stream, ("", {}))
+    name, row = next(stream, ("", dict[str, Any]()))
     if name != table:
         raise TransferRefused(f"this is no export of a run: a row of {table!r} is missing")
     return row

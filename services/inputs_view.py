@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..engine.bindings import bind, chain_of
 from ..engine.errors import ExpressionError
+from ..engine.lookups import Missing, Wanted
 from ..engine.outputs import OutputReader
 from ..engine.plan import Plan, PlanNode, address_of
-from ..engine.values import Missing, Values, Wanted
+from ..engine.values import Values
 from ..repositories import views
 from ..repositories.database import Database
 from ..repositories.readmodels import InstanceView

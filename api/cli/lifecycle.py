@@ -165,8 +165,8 @@ def fork(
     given = dict(_output(pair) for pair in outputs or ())
     with _operating(db) as (services, operations):
         instance_id = services.executions.resolve(id_)
-        old = services.executions.status(instance_id).inputs
-        inputs: Any = None if text is None and not sets else {**(old or {}), **inputs_of(text, sets)}
+        old: dict[str, Any] = services.executions.status(instance_id).inputs or {}
+        inputs: Any = None if text is None and not sets else {**old, **inputs_of(text, sets)}
         made = operations.fork(instance_id, *nodes, inputs=inputs, outputs=given)
     _say_made(made, json=json)
 
