@@ -14,24 +14,28 @@ from pydantic import BaseModel
 
 from strataflow.engine.compiler import compile_definition
 from strataflow.engine.definition import (
-    Defaults,
+    Case,
     Definition,
     DoNode,
-    Join,
+    FlowNode,
+    Handler,
+    LoopNode,
     MapNode,
-    NeedOn,
     Node,
-    Retry,
+    OnError,
+    ParallelNode,
     RunNode,
     Scope,
     SetNode,
+    SwitchNode,
     Wait,
     WaitNode,
 )
+from strataflow.engine.definition_parts import Defaults, Fail, Join, Loop, NeedGroup, NeedOn, Retry, Start
 from strataflow.engine.errors import DefinitionError
 from strataflow.engine.parser import canonical_text, parse_definition
 from strataflow.engine.schema import definition_schema
-from strataflow.engine.shape_fields import LATER_DEFINITION, LATER_NODE, LATER_VERBS
+from strataflow.engine.shape_fields import LATER_DEFINITION, LATER_NODE
 from strataflow.executors.builtin import default_registry
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -39,13 +43,21 @@ PAGE = (ROOT / "docs" / "dsl.md").read_text(encoding="utf-8")
 EXAMPLES = [json.loads(text) for text in re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)]
 TABLES: dict[str, type[BaseModel]] = {
     "The definition": Definition,
+    "start": Start,
     "Defaults": Defaults,
     "Every node": Node,
     "needs": NeedOn,
+    "on_error": OnError,
     "run": RunNode,
     "retry": Retry,
     "map": MapNode,
     "join": Join,
+    "parallel": ParallelNode,
+    "loop": LoopNode,
+    "How often": Loop,
+    "switch": SwitchNode,
+    "A case": Case,
+    "flow": FlowNode,
     "set": SetNode,
     "wait": Wait,
     "do": Scope,
@@ -114,17 +126,20 @@ def test_every_field_stands_in_its_table_with_its_default(heading: str) -> None:
 def test_the_verbs_that_are_left_out_of_the_tables_have_no_other_fields() -> None:
     assert set(WaitNode.model_fields) - set(Node.model_fields) == {"wait"}
     assert set(DoNode.model_fields) - set(Node.model_fields) == {"do"}
+    assert set(Handler.model_fields) == set(OnError.model_fields) - {"on"}
+    assert set(NeedGroup.model_fields) == {"all", "any", "none"}
+    assert set(Fail.model_fields) == {"code", "message"}
 
 
 def test_parts_of_later_versions_are_listed() -> None:
     section = PAGE.split("\n## Not in this version\n")[1]
-    names = {*LATER_VERBS, *LATER_NODE, *LATER_DEFINITION} - {"else", "detach"}
+    names = {*LATER_NODE, *LATER_DEFINITION}
     assert [name for name in names if f"`{name}`" not in section] == []
 
 
 def codes_in_the_code() -> set[str]:
     """Every code given to a problem as a literal."""
-    positions = {"Problem": 1, "report": 1, "_report": 1, "refuse": 0, "_fail": 0, "_matching": 1}
+    positions = {"Problem": 1, "report": 1, "_report": 1, "refuse": 0, "fail": 0, "_matching": 1}
     found: set[str] = set()
     for path in (ROOT / "engine").glob("*.py"):
         for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -158,6 +173,14 @@ BROKEN: list[dict[str, Any]] = [
     {"name": "a b"},
     {"name": "{{ x }}"},
     {"start": {}},
+    {"start": {"key": 5}},
+    {"schedule": {}},
+    {"labels": {"a b": "x"}},
+    {"labels": {"a": "{{ x }}"}},
+    {"on_failure": "go on"},
+    {"on_error": [{"continue": True}]},
+    {"on_error": [{}]},
+    {"finally": {"set": {"x": 1}}},
     {"nodes": {}},
     {"nodes": {"fetch-data": {"run": "a.b"}}},
     {"nodes": {"inputs": {"run": "a.b"}}},
@@ -181,6 +204,49 @@ BROKEN: list[dict[str, Any]] = [
     {"nodes": {"a": {"do": {"run": "a.b"}}}},
     {"inputs": {"type": "strng"}},
     {"inputs": []},
+    *(
+        {"nodes": {"a": node, "b": {"run": "a.b"}}}
+        for node in (
+            {"run": "a.b", "limits": {}},
+            {"run": "a.b", "deadline": 5},
+            {"run": "a.b", "undo": {}},
+            {"run": "a.b", "undo": {"set": {"x": 1}}},
+            {"run": "a.b", "needs": {}},
+            {"run": "a.b", "needs": {"any": []}},
+            {"run": "a.b", "needs": {"any": ["b"], "all": ["b"]}},
+            {"run": "a.b", "needs": [{"any": [{"any": ["b"]}]}]},
+            {"run": "a.b", "on_error": {}},
+            {"run": "a.b", "on_error": [{"on": ["x"]}]},
+            {"run": "a.b", "on_error": [{"on": [], "output": 1}]},
+            {"run": "a.b", "on_error": [{"output": 1, "continue": True}]},
+            {"run": "a.b", "on_error": [{"continue": False}]},
+            {"run": "a.b", "on_error": [{"fail": {"code": "x"}}]},
+            {"run": "a.b", "on_error": [{"do": {"do": {"nodes": {"x": {"run": "a.b"}}}}}]},
+            {"parallel": {}},
+            {"parallel": {"a-b": {"run": "a.b"}}},
+            {"parallel": {"x": {"set": {"x": 1}}}},
+            {"loop": {}, "do": {"run": "a.b"}},
+            {"loop": {"times": 1, "until": True}, "do": {"run": "a.b"}},
+            {"loop": {"times": 1}, "as": "x", "do": {"run": "a.b"}},
+            {"loop": {"times": -1}, "do": {"run": "a.b"}},
+            {"loop": {"times": 1}},
+            {"switch": []},
+            {"switch": [{"when": True}]},
+            {"switch": [{"do": {"run": "a.b"}}]},
+            {"flow": "a b"},
+            {"flow": "a", "with": 5},
+            {"flow": "a", "timeout": "1s"},
+            {"map": [1], "do": {"run": "a.b"}, "collect": "some"},
+            {"map": [1], "do": {"run": "a.b"}, "key": "id"},
+            {"wait": {}},
+            {"wait": {"for": "1s", "signal": "x"}},
+            {"wait": {"signal": "a b"}},
+            {"wait": {"for": "1s", "match": True}},
+            {"wait": {"signal": "x", "every": "1s"}},
+            {"wait": {"signal": "x", "on_timeout": {"output": 1}}},
+            {"wait": {"signal": "x", "timeout": "1s", "on_timeout": {"on": ["a"], "output": 1}}},
+        )
+    ),
 ]
 
 
@@ -197,7 +263,10 @@ def test_the_schema_is_valid_and_describes_every_field() -> None:
     jsonschema.Draft202012Validator.check_schema(schema)
     parts = [schema, *schema["$defs"].values()]
     silent = [
-        name for part in parts for name, field in part["properties"].items() if not field.get("description")
+        name
+        for part in parts
+        for name, field in part.get("properties", {}).items()
+        if not field.get("description")
     ]
     assert silent == []
 
