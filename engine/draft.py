@@ -227,8 +227,10 @@ class Draft:
         self._shift(row, None, event, reason)
         return row
 
-    def taken_over(self, row: TaskRow, reason: str) -> TaskRow:
-        """Insert a row that ended in another run."""
+    def taken_over(self, row: TaskRow, reason: str, *, completed: bool) -> TaskRow:
+        """Insert a row that ended in another run; `completed` whatever it was there."""
+        if completed:
+            row.state = TaskState.COMPLETED
         self._new.add(row.path)
         self._counted.add(row.path)
         self._rows[row.path] = row

@@ -5,7 +5,7 @@ The rows of finished nodes are copied, with everything below them; what follows 
 
 from __future__ import annotations
 
-from ..repositories.records import InstanceState, TaskRow, TaskState
+from ..repositories.records import InstanceState, TaskRow
 from .beginning import answered, begin
 from .draft import Draft
 from .events import Applied, ForkInstance
@@ -48,6 +48,5 @@ def _taken_over(draft: Draft, event: ForkInstance, row: TaskRow) -> TaskRow:
     outputs = dict(event.outputs)
     if row.path in outputs:
         copy.output, copy.output_ref = draft.store(outputs[row.path])
-        copy.state = TaskState.COMPLETED
         copy.error = None
-    return draft.taken_over(copy, f"taken over from {event.source_id}")
+    return draft.taken_over(copy, f"taken over from {event.source_id}", completed=row.path in outputs)

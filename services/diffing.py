@@ -45,5 +45,5 @@ def _walk(before: Any, after: Any, pointer: str) -> Iterator[Change]:
             old_item = first[index] if index < len(first) else ABSENT
             new_item = second[index] if index < len(second) else ABSENT
             yield from _walk(old_item, new_item, child(pointer, index))
-    elif type(cast("Any", before)) is not type(cast("Any", after)) or before != after:
+    elif type(before) is not type(after) or before != after:  # pyright: ignore[reportUnknownArgumentType] - any two values
         yield Change(pointer, before, after)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from strataflow.engine import draft, ripple
+from strataflow.engine import draft, starting
 from strataflow.engine.events import CancelInstance, Claim
 from strataflow.engine.outcomes import Expanded, Failed, Released, RetryLater, Skipped, Suspended
 from strataflow.executors.base import TaskError
@@ -220,7 +220,7 @@ def test_kept_items_end_with_a_failed_instance() -> None:
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (draft, ripple):
+    for module in (draft, starting):
         monkeypatch.setattr(module, "SWEEP_LIMIT", 3)
 
 

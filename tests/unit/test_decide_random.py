@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
-from strataflow.engine import draft, parallel, ripple
+from strataflow.engine import draft, parallel, starting
 from strataflow.engine.events import (
     CancelInstance,
     Claim,
@@ -184,7 +184,7 @@ def play(seed: int, size: int) -> World:
 
 @pytest.fixture
 def small_limits(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (draft, ripple):
+    for module in (draft, starting):
         monkeypatch.setattr(module, "SWEEP_LIMIT", 3)
     monkeypatch.setattr(parallel, "WINDOW", 4)
 

@@ -16,13 +16,21 @@ LAYERS = ("facade", "api", "services", "engine", "executors", "repositories", "m
 WRITERS = {
     "engine/draft.py:_shift",
     "engine/draft.py:move_instance",
+    "engine/draft.py:taken_over",
     "repositories/batch.py:task_of",
     "repositories/batch.py:instance_of",
 }
 #: Jobs of the pool and errors that name a state: other things, with a `state` of their own.
 OTHERS = ("executors/threads.py", "engine/errors.py")
 #: Statements that write state columns stand here and nowhere else.
-STATEMENTS = ("repositories/statements.py", "repositories/engines.py")
+STATEMENTS = (
+    "repositories/statements.py",
+    "repositories/rare_statements.py",
+    "repositories/engines.py",
+    # whole runs that have ended, in and out: no state changes
+    "repositories/retention.py",
+    "repositories/transfer.py",
+)
 
 
 def modules() -> Iterator[tuple[str, ast.Module]]:
@@ -73,7 +81,7 @@ def test_every_change_of_state_in_the_overlay_writes_its_journal_row() -> None:
         for node in ast.walk(function)
         if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "_journal"
     }
-    assert callers == {"_shift", "move_instance", "begin"}
+    assert callers == {"_shift", "move_instance", "begin", "taken_over", "note_instance"}
     makers = {
         name
         for name, module in modules()

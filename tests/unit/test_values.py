@@ -22,7 +22,7 @@ def kept(values: Values) -> int:
 def test_one_wide_instance_keeps_only_its_newest_rows(sqlite_url: str) -> None:
     values = Values(Database(sqlite_url))
     for start in range(0, 3 * module._PER_INSTANCE, 500):
-        values.keep("i", [ended(f"m[{n}].a") for n in range(start, start + 500)])
+        values.keep("i", 0, [ended(f"m[{n}].a") for n in range(start, start + 500)])
     assert len(values._instances["i"].rows) == module._PER_INSTANCE
     assert values._entries == kept(values)
 
@@ -30,8 +30,8 @@ def test_one_wide_instance_keeps_only_its_newest_rows(sqlite_url: str) -> None:
 def test_many_instances_keep_no_more_than_the_bound_and_the_count_is_exact(sqlite_url: str) -> None:
     values = Values(Database(sqlite_url))
     for number in range(3_000):
-        values.keep(str(number), [ended(f"n{n}") for n in range(10)])
-        values.keep(str(number), [ended(f"n{n}") for n in range(10)])  # the same rows again count once
+        values.keep(str(number), 0, [ended(f"n{n}") for n in range(10)])
+        values.keep(str(number), 0, [ended(f"n{n}") for n in range(10)])  # the same rows again count once
     assert kept(values) == values._entries <= module._MAX_ENTRIES
     for number in range(3_000):
         values.forget(str(number))
