@@ -114,7 +114,6 @@ TASK_TRANSITIONS: Final[Mapping[TaskState | None, Mapping[TaskEvent, TaskState]]
         _E.ENTER: _T.WAITING,
         _E.SKIP: _T.SKIPPED,
         _E.HOLD: _T.PAUSED,
-        _E.SUCCEED: _T.COMPLETED,
     },
     _T.PENDING: {
         _E.READY: _T.QUEUED,
@@ -152,7 +151,6 @@ TASK_TRANSITIONS: Final[Mapping[TaskState | None, Mapping[TaskEvent, TaskState]]
         _E.READY: _T.QUEUED,
         _E.CLAIM: _T.RUNNING,
         _E.HOLD: _T.PAUSED,
-        _E.HANDLE: _T.WAITING,
     },
     _T.RETRYING: {
         _E.READY: _T.QUEUED,

@@ -11,14 +11,27 @@ from strataflow.engine.draft import Draft, Snapshot, Terms
 from strataflow.engine.errors import IllegalTransition
 from strataflow.engine.events import (
     CancelInstance,
+    ChildEnded,
     Claim,
     ExecutorMissing,
     LeaseExpired,
     PauseInstance,
     ResumeInstance,
     RollbackInstance,
+    StartInstance,
+    TerminateInstance,
+    WakeInstance,
 )
-from strataflow.engine.outcomes import Cancelled, Expanded, Failed, Released, Skipped, Suspended
+from strataflow.engine.outcomes import (
+    Cancelled,
+    Expanded,
+    Failed,
+    Payload,
+    Released,
+    Skipped,
+    Started,
+    Suspended,
+)
 from strataflow.engine.states import (
     INSTANCE_TRANSITIONS,
     TASK_TRANSITIONS,
@@ -38,7 +51,7 @@ from strataflow.repositories.records import (
 from tests.support import rows
 from tests.unit.test_cascades import mapped
 from tests.unit.test_decide import GROUP, HOLDS, RUN, SECOND, WAIT, started, world
-from tests.unit.world import INSTANCE, ME, OTHER, World, run, text
+from tests.unit.world import INSTANCE, ME, OTHER, Doc, World, run, text
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "state-machine.md"
 FATAL = Failed(TaskError("t.E", "broken", retryable=False))
@@ -265,9 +278,93 @@ def rollbacks() -> list[World]:
     return [*worlds, stopped]
 
 
+HANDLED: Doc = {"on_error": [{"output": 1}]}
+
+
+def handled() -> list[World]:
+    """Rows that fail in every state and have a handler, or a deadline."""
+    worlds: list[World] = []
+    for outcome in (text("2"), FATAL):
+        it = started({"a": run(**HANDLED)})
+        it.end("a", FATAL)
+        it.end("a", outcome)
+        worlds.append(it)
+    missing = started({"a": run(**HANDLED)}, slots=0)
+    missing.step(ExecutorMissing(INSTANCE, "a", "t.x"))
+    worlds.append(missing)
+    for extra in (HANDLED, {}):
+        late = started(
+            {
+                "a": run(retry={"max": 3, "delay": "5s"}, deadline="9s", **extra),
+                "b": run(deadline="8s", **extra),
+            },
+            slots=1,
+        )
+        late.end("a", Failed(TaskError("t.E", "x")))
+        late.now += 10 * SECOND
+        late.timers()
+        worlds.append(late)
+        held = paused(started({"a": run(deadline="9s", **extra), "b": run()}, slots=0))
+        held.step(Claim(INSTANCE, "a"), slots=1)
+        held.now += 10 * SECOND
+        held.timers()
+        worlds.append(held)
+    group = started({"g": {"do": {"nodes": {"a": run()}}, **HANDLED}})
+    group.end("g.a", FATAL)
+    return [*worlds, group]
+
+
+def compensated() -> list[World]:
+    """A definition that undoes what it did: handled, failed, terminated."""
+    worlds: list[World] = []
+    for entry in ({"undo": True}, {"undo": True, "output": 1}, {"undo": True}):
+        it = world({"a": run(undo=run()), "b": run(needs=["a"])}, on_error=[entry])
+        it.start(slots=1)
+        it.end("a", text("1"), slots=1)
+        it.end("b", FATAL, slots=1)
+        assert it.state("a!undo") == "running"
+        worlds.append(it)
+    worlds[0].end("a!undo", text("1"))
+    worlds[1].end("a!undo", text("1"))
+    worlds[1].end("", text("1"))
+    for _ in range(2):
+        worlds[2].step(TerminateInstance(INSTANCE, "x"))
+    cancelled = started({"a": run(), "b": run()})
+    cancelled.step(CancelInstance(INSTANCE, "x"))
+    cancelled.step(TerminateInstance(INSTANCE, "x"))
+    return [*worlds, cancelled]
+
+
+def queued_starts() -> list[World]:
+    """Starts that wait for their time or their mutex, begin, expire, or are cancelled."""
+    worlds = [world(RUN) for _ in range(4)]
+    later = {"start_at": worlds[0].now + SECOND, "expires_at": worlds[0].now + 9 * SECOND}
+    for it in worlds[:3]:
+        it.step(StartInstance(INSTANCE, "d", Payload("{}"), **later))
+    worlds[0].now += 2 * SECOND
+    worlds[0].timers(slots=1)
+    worlds[1].now += 20 * SECOND
+    worlds[1].timers()
+    worlds[2].step(CancelInstance(INSTANCE, "x"))
+    worlds[3].mutex = OTHER
+    worlds[3].step(StartInstance(INSTANCE, "d", Payload("{}"), mutex="one", on_duplicate="queue"))
+    worlds[3].mutex = None
+    worlds[3].step(WakeInstance(INSTANCE))
+    return worlds
+
+
+def flows() -> list[World]:
+    """A flow whose child fails is tried again with a new one."""
+    it = started({"f": {"flow": "child", "retry": {"max": 1}}})
+    it.end("f", Started("018f0000-0000-7000-8000-0000000000c1", "c", "child", 1, Payload("{}")))
+    it.step(ChildEnded(INSTANCE, "f", "018f0000-0000-7000-8000-0000000000c1", "failed"))
+    return [it]
+
+
 @pytest.mark.row("X-05")
 def test_every_arrow_of_the_tables_is_taken_by_decisions_and_no_other() -> None:
     worlds = [*pending_ends(), *running_ends(), *scopes(), *cancels(), *others(), *pauses(), *rollbacks()]
+    worlds += [*handled(), *compensated(), *queued_starts(), *flows()]
     taken = set[Arrow]().union(*(it.arrows() for it in worlds))
     assert taken - every_arrow() == set()
     assert every_arrow() - taken == set()

@@ -6,18 +6,19 @@ counters, the columns that belong to a state, one image per row, one journal row
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from strataflow.engine import draft as drafts
 from strataflow.engine.compiler import compile_definition
 from strataflow.engine.decide import Decision, decide, first_keys
-from strataflow.engine.draft import Snapshot, Terms
+from strataflow.engine.draft import Ask, Snapshot, Terms
 from strataflow.engine.errors import EngineError
 from strataflow.engine.events import Applied, Event, StartInstance, TaskEnded, TimerDue
 from strataflow.engine.outcomes import Outcome, Payload, Succeeded
 from strataflow.engine.plan import Plan
 from strataflow.engine.states import INSTANCE_TRANSITIONS, TASK_TRANSITIONS
+from strataflow.engine.stopping import CLOSED
 from strataflow.repositories.batch import Changes
 from strataflow.repositories.records import (
     TERMINAL_INSTANCE_STATES,
@@ -25,6 +26,8 @@ from strataflow.repositories.records import (
     InstanceRow,
     InstanceState,
     JournalRow,
+    MessageRow,
+    SignalRow,
     TaskRow,
     TaskState,
     VarRow,
@@ -64,6 +67,10 @@ class World:
     journal: list[JournalRow] = field(default_factory=list[JournalRow])
     blobs: dict[str, str] = field(default_factory=dict[str, str])
     vars: dict[tuple[str, str], VarRow] = field(default_factory=dict[tuple[str, str], VarRow])
+    signals: dict[str, SignalRow] = field(default_factory=dict[str, SignalRow])
+    messages: list[MessageRow] = field(default_factory=list[MessageRow])
+    #: Who holds the definition's mutex.
+    mutex: str | None = None
     #: How often the last step asked for rows.
     needs: int = 0
 
@@ -84,6 +91,8 @@ class World:
             assert self.needs < 10_000, "decide asks without end"
             for path in found.keys:
                 self._read(snapshot, path)
+            if found.ask is not None:
+                snapshot.answers[found.ask] = self._answer(found.ask)
             if found.sweep is not None:
                 snapshot.sweeps[found.sweep] = self._unfinished(*found.sweep)
         self._keep(found.changes)
@@ -132,6 +141,28 @@ class World:
 
     # --- the database's part
 
+    def _answer(self, question: Ask) -> Any:  # noqa: PLR0911 - one case a question
+        match question:
+            case ("signals", name):
+                return [s for s in self.signals.values() if s.name == name and s.consumed_by is None]
+            case ("signal", signal_id):
+                return signal_id in self.signals
+            case ("awaiting", what):
+                return [row.copy() for row in self.tasks.values() if row.awaits == what]
+            case ("children", scope, states, after):
+                wanted = states.split(",")
+                found = [r for p, r in sorted(self.tasks.items()) if p > after and r.scope == scope]
+                return [r.copy() for r in found if r.state.value in wanted][: drafts.SWEEP_LIMIT]
+            case ("mutex", _, _):
+                self.mutex = self.mutex or INSTANCE
+                return self.mutex
+            case ("queued", _, _):
+                return OTHER
+            case ("blob", key):
+                return self.blobs[key]
+            case _:
+                raise LookupError(question)
+
     def _read(self, snapshot: Snapshot, path: str) -> None:
         row = self.tasks.get(path)
         snapshot.tasks[path] = row.copy() if row else None
@@ -157,11 +188,24 @@ class World:
         self.journal += changes.journal
         self.blobs |= {blob.key: blob.body for blob in changes.blobs}
         self.vars |= {(var.scope, var.name): var for var in changes.vars}
+        self._keep_between(changes)
+
+    def _keep_between(self, changes: Changes) -> None:
+        for number, signal in enumerate(changes.signals, len(self.signals) + 1):
+            self.signals[signal.id] = replace(signal, seq=number)
+        for _, signal_id, path in changes.consumed:
+            assert self.signals[signal_id].consumed_by is None, "two waits took one signal"
+            self.signals[signal_id] = replace(self.signals[signal_id], consumed_by=path)
+        self.messages += changes.messages
+        self.mutex = None if changes.released else self.mutex
+        for _, prefix in changes.prunes:
+            self.tasks = {p: r for p, r in self.tasks.items() if p != prefix and not drafts.under(prefix, p)}
 
     @staticmethod
     def _check_leaf(old: TaskRow, new: TaskRow) -> None:
         """A leaf's update does not write the columns of a scope."""
-        for name in ("open", "total", "next", "width", "done", "failed", "skipped", "cursor"):
+        scope = ("open", "total", "next", "width", "done", "failed", "skipped", "cursor", "excused")
+        for name in (*scope, "phase", "deadline_at", "awaits", "memo"):
             assert getattr(old, name) == getattr(new, name), f"{new.path}: {name} is not written for a leaf"
 
     def _check_journal(self, changes: Changes, fresh: set[str]) -> None:
@@ -188,7 +232,7 @@ class World:
                 open_rows[row.scope] = open_rows.get(row.scope, 0) + 1
         for row in self.tasks.values():
             assert row.open == open_rows.get(row.path, 0), f"{row.path}: open is {row.open}"
-        sweeping = sum(1 for row in self.tasks.values() if row.cursor is not None and row.closed)
+        sweeping = sum(1 for row in self.tasks.values() if row.cursor is not None and row.closed in CLOSED)
         assert self.instance.sweeps == sweeping, (
             f"sweeps is {self.instance.sweeps}, {sweeping} scopes are swept"
         )
