@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from ..engine.plan import COMPLETED_ONLY, Plan, PlanNode, ScopePlan
+from ..engine.plan import COMPLETED_ONLY, Edge, Plan, PlanNode, ScopePlan
 
 __all__ = ["Arrow", "Box", "boxes_of", "every_box"]
 
@@ -53,30 +53,76 @@ def every_box(box: Box) -> Iterator[Box]:
 def _fill(box: Box, scope: ScopePlan) -> None:
     keys = {name: f"{box.key}{index}_" for index, name in enumerate(scope.nodes)}
     for name, node in scope.nodes.items():
-        inner = Box(keys[name], name, _detail(node), node.kind, conditional=node.when is not None)
-        if isinstance(node.body, ScopePlan):
-            _fill(inner, node.body)
-        box.boxes.append(inner)
+        box.boxes.append(_box(keys[name], name, node))
         for edge in node.deps:
             label = "" if edge.on == COMPLETED_ONLY else " or ".join(sorted(edge.on))
             box.arrows.append(Arrow(keys[edge.node], keys[name], label))
+        for group in node.groups:
+            box.arrows += (
+                Arrow(keys[edge.node], keys[name], _group_label(group.kind, edge)) for edge in group.edges
+            )
+
+
+def _group_label(kind: str, edge: Edge) -> str:
+    return kind if edge.on == COMPLETED_ONLY else f"{kind}: {' or '.join(sorted(edge.on))}"
+
+
+def _box(key: str, title: str, node: PlanNode) -> Box:
+    box = Box(key, title, _detail(node), node.kind, conditional=node.when is not None)
+    if isinstance(node.body, ScopePlan):
+        _fill(box, node.body)
+    elif node.body is not None and (node.body.body is not None or node.body.bodies):
+        box.boxes.append(_box(f"{key}0_", f"each {'turn' if node.kind == 'loop' else node.as_}", node.body))
+    for index, (label, body) in enumerate(node.bodies.items()):
+        inner = f"{key}{index}_"
+        if isinstance(body, PlanNode):
+            box.boxes.append(_box(inner, label, body))
+        else:
+            box.boxes.append(Box(inner, label, "", body.kind))
+            _fill(box.boxes[-1], body)
+        if node.kind == "switch" and label != "else":
+            box.boxes[-1].conditional = True
+    return box
 
 
 def _detail(node: PlanNode) -> str:
+    each = f": {_detail(node.body)}" if isinstance(node.body, PlanNode) else ""
     match node.kind:
         case "run":
-            return node.executor or ""
+            detail = node.executor or ""
         case "map":
-            body = node.body
-            each = f": {_detail(body)}" if isinstance(body, PlanNode) else ""
-            return f"for each {node.as_}{each}"
+            detail = f"for each {node.as_}{each}"
+        case "loop":
+            detail = f"{_turns(node)}{each}"
         case "set":
             names = list(node.set_.source) if node.set_ is not None else []
-            return f"set {', '.join(names)}"
+            detail = f"set {', '.join(names)}"
         case "wait":
-            return _awaited(node)
-        case _:
-            return node.kind
+            detail = _awaited(node)
+        case "flow":
+            detail = f"flow {_flow(node)}"
+        case "do":
+            detail = "group"
+        case "parallel" | "switch":
+            detail = node.kind
+    return detail
+
+
+def _flow(node: PlanNode) -> str:
+    flow = node.flow
+    if flow is None:
+        return ""
+    return flow.name if flow.version is None else f"{flow.name}@{flow.version}"
+
+
+def _turns(node: PlanNode) -> str:
+    loop = node.loop
+    if loop is None:
+        return "loop"
+    if loop.for_ is not None:
+        return f"for each {node.as_}, one by one"
+    named = (("while", loop.while_), ("until", loop.until), ("times", loop.times))
+    return next((f"{name} {shown.source}" for name, shown in named if shown is not None), "loop")
 
 
 def _awaited(node: PlanNode) -> str:

@@ -13,8 +13,14 @@ if TYPE_CHECKING:
 
 __all__ = ["draw"]
 
-_SHAPES: Final = {"set": ('["', '"]'), "wait": ('(["', '"])'), "map": ('[["', '"]]')}
-_DOT_SHAPES: Final = {"set": "note", "wait": "oval", "map": "box3d"}
+_SHAPES: Final = {
+    "set": ('["', '"]'),
+    "wait": ('(["', '"])'),
+    "map": ('[["', '"]]'),
+    "loop": ('[["', '"]]'),
+    "flow": ('[/"', '"/]'),
+}
+_DOT_SHAPES: Final = {"set": "note", "wait": "oval", "map": "box3d", "loop": "box3d", "flow": "component"}
 
 
 def draw(plan: Plan, form: Literal["mermaid", "dot", "svg"]) -> str:

@@ -24,7 +24,8 @@ _STYLE: Final = (
     "text{font:12px ui-monospace,SFMono-Regular,Menlo,monospace;fill:#1c2733}"
     ".title{font-weight:600}.detail{fill:#5a6b7c}"
     "rect{fill:#fff;stroke:#8aa0b5}rect.group{fill:#f4f7fa;stroke:#c3cfda}"
-    "rect.map{stroke:#2f7d6b}rect.set{stroke:#a9862c}rect.wait{stroke:#7a5ea8;stroke-dasharray:4 3}"
+    "rect.map,rect.loop{stroke:#2f7d6b}rect.flow{stroke:#2f5f8f}"
+    "rect.set{stroke:#a9862c}rect.wait{stroke:#7a5ea8;stroke-dasharray:4 3}"
     "path{fill:none;stroke:#8aa0b5}path.other{stroke-dasharray:4 3}marker path{fill:#8aa0b5;stroke:none}"
 )
 _TIP: Final = (

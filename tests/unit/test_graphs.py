@@ -54,6 +54,38 @@ def test_mermaid_has_every_node_edge_and_container() -> None:
     ]
 
 
+VERBS: dict[str, Any] = {
+    "both": {"parallel": {"left": {"run": "core.noop"}, "right": INNER}},
+    "poll": {"loop": {"until": "{{ loop.index > 2 }}"}, "do": {"run": "core.noop"}},
+    "rows": {"loop": {"for": [1]}, "as": "row", "do": INNER},
+    "deep": {"map": [1], "do": {"map": [2], "do": INNER}},
+    "choose": {
+        "needs": {"any": ["both", {"node": "poll", "on": ["failed"]}]},
+        "switch": [{"when": True, "do": {"flow": "other@2"}}, {"when": False, "do": INNER}],
+        "else": {"wait": {"signal": "go"}},
+    },
+    "after": {"needs": [{"none": ["rows"]}], "flow": "other", "with": {}},
+}
+
+
+def test_mermaid_has_every_verb_and_body() -> None:
+    inside = ["p<br/>core.noop", "q<br/>core.noop"]
+    lines = draw(plan_of(VERBS), "mermaid").splitlines()[4:]
+    shown = [line.strip() for line in lines]
+    labels = [found[1] for line in shown if (found := re.search(r'"(.*)"', line))]
+    assert labels == [
+        *("both<br/>parallel", "left<br/>core.noop", "right", *inside),
+        "poll<br/>until #123;#123; loop.index #62; 2 #125;#125;: core.noop",
+        *("rows<br/>for each row, one by one", *inside),
+        *("deep<br/>for each item: for each item", "each item<br/>for each item", *inside),
+        *("choose<br/>switch", "0 ?<br/>flow other#64;2", "1 ?", *inside, "else<br/>wait signal go"),
+        "after<br/>flow other",
+    ]
+    assert 'n5_[/"after<br/>flow other"/]' in shown
+    arrows = [line for line in shown if "-->" in line and "|" in line]
+    assert arrows == ["n0_ -->|any| n4_", "n1_ -->|any: failed| n4_", "n2_ -->|none| n5_"]
+
+
 def test_dot_joins_clusters_at_their_border() -> None:
     text = draw(plan_of(NODES), "dot")
     assert text.startswith('digraph "t.drawn" {')
@@ -94,7 +126,7 @@ def wide(count: int) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("nodes", [NODES, wide(1), wide(9), {"only": {"run": "core.noop"}}])
+@pytest.mark.parametrize("nodes", [NODES, VERBS, wide(1), wide(9), {"only": {"run": "core.noop"}}])
 def test_svg_boxes_are_inside_or_beside_each_other(nodes: dict[str, Any]) -> None:
     found = boxes(draw(plan_of(nodes), "svg"))
     for at, (l1, t1, r1, b1) in enumerate(found):
