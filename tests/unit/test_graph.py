@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from strataflow.engine.compiler import compile_definition
 from strataflow.engine.errors import DefinitionError, Problem
 from strataflow.engine.graph import digraph, sort
-from strataflow.engine.plan import JoinRule, Plan, PlanNode, RetryPolicy, ScopePlan
+from strataflow.engine.plan import JoinRule, NeedGroup, Plan, PlanNode, RetryPolicy, ScopePlan
 
 RUN: dict[str, Any] = {"run": "core.noop"}
 SECOND = 1_000_000
@@ -321,10 +321,18 @@ class _Run:
         ends = ("completed", "skipped")
         return any(
             self.state[edge.node] in ends and self.state[edge.node] not in edge.on for edge in node.deps
-        )
+        ) or any(self.verdict(group) is False for group in node.groups)
 
     def met(self, node: PlanNode) -> bool:
-        return all(self.state[edge.node] in edge.on for edge in node.deps)
+        groups = all(self.verdict(group) is True for group in node.groups)
+        return groups and all(self.state[edge.node] in edge.on for edge in node.deps)
+
+    def verdict(self, group: NeedGroup) -> bool | None:
+        held = any(self.state[edge.node] in edge.on for edge in group.edges)
+        ended = all(self.state[edge.node] in ("completed", "skipped") for edge in group.edges)
+        if group.kind == "any":
+            return True if held else False if ended else None
+        return False if held else True if ended else None
 
     def start(self, name: str) -> None:
         if name in self.falses:
@@ -355,19 +363,28 @@ _NODE = st.tuples(
     st.lists(st.tuples(st.integers(1, 6), st.sampled_from(["completed", "skipped", "both"])), max_size=3),
     # Wait for every earlier writer, or leave it to the other needs.
     st.booleans(),
+    # Put the other needs into a group.
+    st.sampled_from(["all", "all", "any", "none"]),
 )
+
+
+def _entries(wanted: dict[str, str]) -> list[dict[str, Any]]:
+    states = {"both": ["completed", "skipped"]}
+    return [{"node": name, "on": states.get(on, [on])} for name, on in wanted.items()]
 
 
 @settings(max_examples=300, deadline=None)
 @given(st.lists(_NODE, min_size=3, max_size=7), st.sets(st.integers(0, 6)), st.randoms(use_true_random=False))
 def test_what_validates_reads_the_same_at_every_speed(
-    spec: list[tuple[str, list[tuple[int, str]], bool]], falses: set[int], rng: random.Random
+    spec: list[tuple[str, list[tuple[int, str]], bool, str]], falses: set[int], rng: random.Random
 ) -> None:
     """Rule 30 in practice: an accepted definition gives every node the same values however the work interleaves."""
     nodes: dict[str, Any] = {"n0": {"set": {"x": 0}}}
-    for index, (kind, needs, after_writers) in enumerate(spec, 1):
+    for index, (kind, needs, after_writers, group) in enumerate(spec, 1):
         writers = [name for name, earlier in nodes.items() if "set" in earlier] if after_writers else []
-        wanted = {f"n{max(index - back, 0)}": on for back, on in needs} | dict.fromkeys(writers, "both")
+        wanted = {f"n{max(index - back, 0)}": on for back, on in needs}
+        plain = wanted if group == "all" else {}
+        grouped = {} if group == "all" else {name: on for name, on in wanted.items() if name not in writers}
         node: dict[str, Any] = {"set": {"x": index}} if kind == "set" else run()
         if kind == "read":
             node = run("{{ vars.x }}")
@@ -377,8 +394,8 @@ def test_what_validates_reads_the_same_at_every_speed(
             node = run(output=f"{{{{ nodes.n{rng.randrange(index)}.state }}}}")
         elif kind == "late":
             node = run(output="{{ vars.x }}")
-        states = {"both": ["completed", "skipped"]}
-        node["needs"] = [{"node": name, "on": states.get(on, [on])} for name, on in wanted.items()]
+        node["needs"] = _entries(plain | dict.fromkeys(writers, "both"))
+        node["needs"] += [{group: _entries(grouped)}] if grouped else []
         nodes[f"n{index}"] = node
     try:
         plan = plan_of(nodes)
