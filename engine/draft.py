@@ -258,6 +258,7 @@ class Draft:
             row.wake_at = None
         if row.awaits is not None and new is not TaskState.WAITING:
             row.awaits = None
+            self._counted.add(row.path)
         self._journal(row.path, row.attempt, old, new, reason)
 
     def move_instance(self, event: InstanceEvent, reason: str) -> None:

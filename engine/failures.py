@@ -166,7 +166,9 @@ class Failures:
     def evaluated(self, row: TaskRow, failure: str | None) -> None:
         """Phase `handler` ended: `output` completed the row (no failure), or `fail` gave another error."""
         row = self._draft.edit(row.path, counters=True)
-        if failure is None:
+        if failure is None and memo_of(row).get("was") == "cancelled":
+            self._end(row, "handled")  # a cancelled run is cancelled, whatever its handler says
+        elif failure is None:
             row.closed = "handled"
             self._ripple.finish(row, TaskEvent.SUCCEED, "handled")
         else:

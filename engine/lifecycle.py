@@ -48,6 +48,8 @@ def cancel(draft: Draft, event: CancelInstance) -> Applied:
     root.deadline_at = None if event.grace is None else draft.now + event.grace
     if "end" in memo_of(root):
         remember(root, end=TaskEvent.CANCEL.value)  # `finally` runs already, and ends before the run does
+        unpark(ripple, root)
+        ripple.run()
         return answered(draft)
     handling = root.closed == "handling"
     root.closed = "cancelled"

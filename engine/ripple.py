@@ -15,7 +15,7 @@ from .ending import end_instance
 from .plan import PlanNode, address_of
 from .rows import LEAVES, error_text, memo_of, node_of, remember, wrapped_error
 from .states import TaskEvent
-from .stopping import CLOSED, Stopping, aside
+from .stopping import Stopping, aside
 
 if TYPE_CHECKING:
     from .draft import Draft
@@ -170,7 +170,7 @@ class Ripple(Stopping):
         if node is not None and node.is_fan and not aside(row):
             self.parallel.item_left(scope, node)
         if scope.open == 0:
-            if scope.cursor is not None and scope.closed in CLOSED:
+            if scope.cursor is not None:
                 self.end_sweep(scope)
             self._scope_empty(scope)
 

@@ -80,9 +80,12 @@ class Stopping(Starting):
             draft.instance.sweeps -= 1
         by_force = scope.closed == "terminated" or "forced" in memo_of(scope)
         for row in rows:
-            if by_force and not (scope.closed != "terminated" and self._spared(scope, row)):
+            if scope.closed != "terminated" and self._spared(scope, row):
+                if row.state is TaskState.PAUSED:  # its instance was paused, and is cancelled now
+                    self.ready(row, "resumed")
+            elif by_force:
                 self._give_up(row)
-            elif not self._spared(scope, row):
+            else:
                 self._stop(row, hard=hard)
 
     def _spared(self, scope: TaskRow, row: TaskRow) -> bool:

@@ -150,19 +150,27 @@ class Undo:
     def _more(self, row: TaskRow, node: PlanNode) -> None:
         """Children from the last one back: as many at a time as the container ran, a loop's turns one by one."""
         most = 1 if node.kind == "loop" else row.width or WINDOW
-        at = memo_of(row).get("undo_at", 0)
-        while at > 0 and self._draft.known(row.path).open < most:
-            low = max(0, at - SWEEP_LIMIT)
-            paths = child_paths(row, node, range(low, at))
+        while self._draft.known(row.path).open < most:
+            child = self._next_child(row, node)
+            if child is None:
+                return
+            self._start(child)  # what has nothing to undo passes at once, and comes back here for the next
+
+    def _next_child(self, row: TaskRow, node: PlanNode) -> TaskRow | None:
+        """The last child that is to be undone and was not looked at yet; the row remembers how far that was."""
+        row = self._draft.edit(row.path, counters=True)
+        at: int = memo_of(row).get("undo_at", 0)
+        while at > 0:
+            paths = child_paths(row, node, range(max(0, at - SWEEP_LIMIT), at))
             rows = self._draft.rows(paths)
             for path in reversed(paths):
-                if self._draft.known(row.path).open >= most:
-                    break
                 at -= 1
                 child = rows[path]
                 if child is not None and self._wanted(child):
-                    self._start(child)
-        remember(self._draft.edit(row.path, counters=True), undo_at=at)
+                    remember(row, undo_at=at)
+                    return child
+        remember(row, undo_at=0)
+        return None
 
     def _nodes(self, scope: TaskRow, plan: ScopePlan, only: Collection[str] | None) -> None:
         """Mark the nodes to undo, then begin those that no other comes after."""

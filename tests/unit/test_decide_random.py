@@ -15,35 +15,47 @@ from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from strataflow.engine import draft, parallel, starting
+from strataflow.engine.errors import EngineError
 from strataflow.engine.events import (
     CancelInstance,
+    ChildEnded,
     Claim,
     Event,
     LeaseExpired,
     PauseInstance,
     ResumeInstance,
+    RollbackInstance,
+    SignalInstance,
+    TerminateInstance,
     TimerDue,
 )
 from strataflow.engine.outcomes import (
+    Chose,
     Entered,
     Expanded,
     Failed,
     Outcome,
     Payload,
+    Received,
     Released,
     RetryLater,
     Skipped,
+    Started,
     Succeeded,
     Suspended,
+    Turned,
 )
-from strataflow.engine.plan import address_of
+from strataflow.engine.plan import PlanNode, address_of
+from strataflow.engine.rows import memo_of
 from strataflow.executors.base import TaskError
-from strataflow.repositories.records import InstanceState, TaskRow, TaskState
+from strataflow.repositories.records import TERMINAL_TASK_STATES, InstanceState, TaskRow, TaskState
 from tests.unit.world import INSTANCE, Doc, World, plan_of
 
 TEMPLATE = "{{ inputs.x }}"
 ENDS = ["completed", "failed", "skipped", "cancelled"]
 SECOND = 1_000_000
+CONTAINERS = {"do", "map", "parallel", "loop", "switch"}
+CONDITION = "{{ vars.shared | default(0) == 1 }}"
 
 
 class Author:
@@ -64,11 +76,48 @@ class Author:
             node = self.node(depth, f"{name}_")
             before = self.chance.sample(names[:position], self.chance.randint(0, min(3, position)))
             if before:
-                node["needs"] = [self.need(name) for name in before]
+                node["needs"] = self.needs(before)
             if self.some(0.2):
                 node["when"] = TEMPLATE
+            self.adorn(node, depth, f"{name}_")
             found[name] = node
         return found
+
+    def needs(self, before: list[str]) -> Any:
+        if self.some(0.2):
+            return [{self.chance.choice(["any", "none", "all"]): [self.need(name) for name in before]}]
+        return [self.need(name) for name in before]
+
+    def adorn(self, node: Doc, depth: int, prefix: str) -> None:
+        """Add what any node may have: a handler, an undo, a deadline."""
+        if self.some(0.25):
+            node["on_error"] = [self.entry(depth, f"{prefix}h", undo=bool(CONTAINERS & node.keys()))]
+        if self.some(0.2) and "set" not in node:
+            node["undo"] = self.small(f"{prefix}u")
+        if self.some(0.1):
+            node["deadline"] = self.chance.choice(["3s", "20s"])
+
+    def entry(self, depth: int, prefix: str, *, undo: bool = False, whole: bool = False) -> Doc:
+        actions: list[Doc] = [{"output": TEMPLATE}, {"fail": {"code": "t.F", "message": "x"}}, {"do": self.small(prefix)}]
+        if not whole:
+            actions.append({"continue": True})
+        entry = dict(self.chance.choice(actions))
+        if self.some(0.4):
+            entry["on"] = self.chance.choice([["t.E"], ["deadline", "join"], ["*"], ["cancelled", "t.*"]])
+        if undo and self.some():
+            entry["undo"] = True
+        return entry
+
+    def small(self, prefix: str) -> Doc:
+        """Give a body for a handler or an undo."""
+        if self.some(0.6):
+            return {"run": "t.x", "retry": {"max": self.chance.randint(0, 1), "delay": "1s"}}
+        return {"nodes": {f"{prefix}a": {"run": "t.x"}, f"{prefix}b": {"run": "t.x", "needs": [f"{prefix}a"]}}}
+
+    def body(self, depth: int, prefix: str) -> Doc:
+        if depth > 1 and self.some(0.6):
+            return {"nodes": self.nodes(depth - 1, prefix)}
+        return {"run": "t.x"} if self.some(0.7) else {"wait": {"for": "1s"}}
 
     def need(self, name: str) -> Any:
         if self.some(0.5):
@@ -76,7 +125,8 @@ class Author:
         return {"node": name, "on": self.chance.sample(ENDS, self.chance.randint(1, len(ENDS)))}
 
     def node(self, depth: int, prefix: str) -> Doc:
-        kinds = ["run", "run", "wait", *(["set", "do", "map", "map"] if depth else [])]
+        deep = ["set", "do", "map", "map", "parallel", "loop", "switch"]
+        kinds = ["run", "run", "run", "wait", "wait", "flow", *(deep if depth else [])]
         kind = self.chance.choice(kinds)
         output = {"output": TEMPLATE} if self.some() else {}
         if kind == "run":
@@ -84,7 +134,18 @@ class Author:
         if kind == "set":
             return {"set": {prefix + "v": 1}}
         if kind == "wait":
-            return {"wait": {"for": "1s"}, **output}
+            return {"wait": self.wait(), **output}
+        if kind == "flow":
+            retry = {"retry": {"max": 1, "delay": "1s"}} if self.some() else {}
+            return {"flow": "child", **retry, **output}
+        if kind == "parallel":
+            branches = {f"{prefix}{letter}": self.body(depth, f"{prefix}{letter}_") for letter in "xyz"}
+            return {"parallel": branches, "join": self.join(), **output}
+        if kind == "loop":
+            return {"loop": self.loop(), "do": self.body(depth, prefix), **output}
+        if kind == "switch":
+            cases = [{"when": TEMPLATE, "do": self.body(depth, f"{prefix}{n}_")} for n in "kl"]
+            return {"switch": cases, "else": self.body(depth, f"{prefix}e_"), **output}
         if kind == "do":
             return {"do": {"nodes": self.nodes(depth - 1, prefix)}, **output}
         return self.map(depth, prefix) | output
@@ -92,15 +153,41 @@ class Author:
     def map(self, depth: int, prefix: str) -> Doc:
         nested = depth > 1 and self.some(0.6)
         inner = {"nodes": self.nodes(depth - 1, prefix)} if nested else self.node(0, prefix)
+        join = self.join()
+        width = {"concurrency": self.chance.randint(1, 3)} if self.some() else {}
+        names = {"as": prefix + "i", "index": prefix + "n"}
+        collect = {"collect": self.chance.choice(["list", "stats", "none"])} if self.some() else {}
+        return {"map": TEMPLATE, "do": inner, "join": join, **names, **width, **collect}
+
+    def join(self) -> Doc:
         join: Doc = {
-            "need": self.chance.choice(["all", "all", "any", 2, "50%"]),
+            "need": self.chance.choice(["all", "all", "any", "first", "majority", 2, "50%"]),
             "rest": self.chance.choice(["cancel", "keep"]),
         }
         if join["need"] == "all":
             join["tolerate"] = self.chance.choice([0, 1, "50%"])
-        width = {"concurrency": self.chance.randint(1, 3)} if self.some() else {}
-        names = {"as": prefix + "i", "index": prefix + "n"}
-        return {"map": TEMPLATE, "do": inner, "join": join, **names, **width}
+        if self.some(0.1):
+            join = {"need": "none"}
+        return join
+
+    def wait(self) -> Doc:
+        timeout = {"timeout": "30s"}
+        if self.some(0.5):
+            timeout["on_timeout"] = self.chance.choice([{"output": 1}, {"continue": True}, {"do": {"run": "t.x"}}])
+        return self.chance.choice(
+            [{"for": "1s"}, {"signal": "go", **timeout}, {"condition": CONDITION, "every": "2s", **timeout}]
+        )
+
+    def loop(self) -> Doc:
+        rule: Doc = self.chance.choice([{"while": TEMPLATE}, {"until": TEMPLATE}, {"times": TEMPLATE}, {"for": TEMPLATE}])
+        rule = dict(rule)
+        if self.some():
+            rule["max"] = 3
+        if self.some():
+            rule["every"] = "1s"
+        if self.some():
+            rule["keep_last"] = 1
+        return rule
 
 
 class Fate:
@@ -111,11 +198,17 @@ class Fate:
         self.chance = chance
         #: Somebody pauses and resumes this instance again and again.
         self.restless = chance.random() < 0.3
+        #: How often it may be taken back when it has ended.
+        self.backs = chance.choice([0, 0, 1, 2])
 
     def turn(self) -> None:
         """Let one transaction's worth of things happen."""
         paused = self.world.instance is not None and self.world.instance.state is InstanceState.PAUSED
         possible = [row.path for row in self.world.tasks.values() if _can_change(row)]
+        if self.chance.random() < 0.1:
+            signal = SignalInstance(INSTANCE, str(self.chance.random()), "go", Payload("1"))
+            self.world.step(signal, slots=self.chance.choice([0, 2]))
+            return
         if self.restless and self.chance.random() < 0.1:
             self.world.step(PauseInstance(INSTANCE, "test"))
             return
@@ -127,7 +220,23 @@ class Fate:
         events = [self.event(self.world.tasks[path]) for path in self.chance.sample(possible, count)]
         self.world.step(*events, slots=self.chance.choice([1, 2, 5]), executes=self.chance.random() < 0.8)
 
+    def back(self) -> bool:
+        """Perhaps take an ended instance back; False when it stays as it is."""
+        if not self.backs or self.chance.random() < 0.5:
+            return False
+        self.backs -= 1
+        ended = [p for p, r in self.world.tasks.items() if p and "!" not in p and "#" not in p and r.gen == 0]
+        targets = tuple(self.chance.sample(ended, 1)) if ended and self.chance.random() < 0.5 else ()
+        event = RollbackInstance(INSTANCE, "test", targets, compensate=self.chance.random() < 0.3)
+        found = self.world.step(event, slots=self.chance.choice([0, 2]))
+        return not isinstance(found.results[0], EngineError)
+
     def event(self, row: TaskRow) -> Event:
+        child = memo_of(row).get("child") if row.state is TaskState.WAITING else None
+        if child is not None and (row.wake_at is None or self.chance.random() < 0.7):
+            cancelled = row.closed == "cancelled" and self.chance.random() < 0.8
+            state = "cancelled" if cancelled else self.chance.choice(["completed", "completed", "failed"])
+            return ChildEnded(INSTANCE, row.path, child, state, Payload("1"))
         if row.state is TaskState.QUEUED and (row.wake_at is None or self.chance.random() < 0.5):
             return Claim(INSTANCE, row.path)
         if row.wake_at is not None and (row.state is not TaskState.RUNNING or self.chance.random() < 0.5):
@@ -141,23 +250,58 @@ class Fate:
         node = self.world.plan.nodes.get(address_of(row.path))
         broken = Failed(TaskError("t.E", "broken", retryable=self.chance.random() < 0.5))
         good: Outcome = Succeeded(Payload("1"))
-        if row.executor is None and row.total is not None:
+        if row.phase in {"output", "handler"}:
             return self.chance.choice([good, good, good, broken, Released()])
         assert node is not None
-        if node.when is not None and self.chance.random() < 0.3:
+        if row.phase is None and node.when is not None and self.chance.random() < 0.3:
             return Skipped()
-        if node.kind == "wait":
-            good = Suspended(SECOND)
-        elif node.kind == "do":
-            good = Entered()
-        elif node.kind == "map":
-            total = self.chance.choice([0, 1, 2, 3, 7, 12])
-            good = Expanded(total, ("[]",), node.concurrency if isinstance(node.concurrency, int) else None)
+        good = self.good(row, node)
         odd = RetryLater(SECOND, "later") if node.kind == "run" else Released()
         return self.chance.choice([good, good, good, good, good, broken, odd, Released()])
 
 
+    def good(self, row: TaskRow, node: PlanNode) -> Outcome:
+        """Give what goes well for this kind of node."""
+        total = self.chance.choice([0, 1, 2, 3, 7, 12])
+        width = node.concurrency if isinstance(node.concurrency, int) else None
+        match node.kind:
+            case "wait":
+                return self.waited(row, node)
+            case "do":
+                return Entered()
+            case "map":
+                return Expanded(total, ("[]",), width)
+            case "parallel":
+                return Expanded(len(node.bodies), (), width)
+            case "loop" if node.loop is not None and (node.loop.for_ or node.loop.times):
+                return Expanded(total, ())
+            case "loop":
+                first = node.loop is not None and node.loop.until is not None and row.phase is None
+                return Turned(again=first or self.chance.random() < 0.6)
+            case "switch":
+                return Chose(self.chance.choice(["0", "1", "else"]))
+            case "flow":
+                child = f"018f0000-0000-7000-8000-{self.chance.randrange(16**12):012x}"
+                return Started(child, "c", "child", 1, Payload("{}"), detach=self.chance.random() < 0.2)
+            case _:
+                return Succeeded(Payload("1"))
+
+    def waited(self, row: TaskRow, node: PlanNode) -> Outcome:
+        rule = node.wait
+        if rule is None or rule.kind == "for":
+            return Suspended(SECOND)
+        if rule.kind == "condition":
+            going_on = Suspended(2 * SECOND, awaits="@vars", timeout=rule.timeout)
+            return going_on if self.chance.random() < 0.7 else Succeeded()
+        parked = [s for s in self.world.signals.values() if s.name == "go" and s.consumed_by is None]
+        if parked and self.chance.random() < 0.8:
+            return Received(parked[0].id, Payload("1"))
+        return Suspended(awaits="go", timeout=rule.timeout, seen=max((s.seq for s in parked), default=0))
+
+
 def _can_change(row: TaskRow) -> bool:
+    if row.state is TaskState.WAITING and row.memo is not None and "child" in memo_of(row):
+        return row.state not in TERMINAL_TASK_STATES
     return row.state in {TaskState.QUEUED, TaskState.RUNNING} or row.wake_at is not None
 
 
@@ -165,17 +309,30 @@ def play(seed: int, size: int) -> World:
     """Run one random instance of a random definition to its end."""
     chance = random.Random(seed)
     author = Author(chance, size)
-    nodes = author.nodes(depth=2)
-    output = {"output": TEMPLATE} if author.some() else {}
+    nodes = author.nodes(depth=2) | {"sv": {"set": {"shared": 1}}}
+    output: Doc = {"output": TEMPLATE} if author.some() else {}
+    if author.some():
+        output["on_error"] = [author.entry(1, "rh", undo=True, whole=True)]
+    if author.some():
+        output["finally"] = author.small("fin")
+    if author.some(0.2):
+        output["on_failure"] = "finish"
+    if author.some(0.1):
+        output["deadline"] = "60s"
     world = World(plan_of(nodes, inputs={"type": "object", "properties": {"x": {}}}, **output))
     cancel_at = chance.choice([None, None, None, 1, 3, 8, 20])
+    terminate_at = chance.choice([None, None, None, None, 2, 9])
     world.start(slots=chance.choice([0, 2]), executes=chance.random() < 0.5)
     fate = Fate(world, chance)
     for turn in range(3_000):
         if world.done:
-            return world
+            if not fate.back():
+                return world
+            continue
         world.now += 2 * SECOND
-        if turn == cancel_at:
+        if turn == terminate_at:
+            world.step(TerminateInstance(INSTANCE, "test"), slots=2)
+        elif turn == cancel_at:
             world.step(CancelInstance(INSTANCE, "test"), slots=chance.choice([0, 2]))
         else:
             fate.turn()

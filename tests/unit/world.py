@@ -213,7 +213,9 @@ class World:
         for row in changes.journal:
             if row.path is None:
                 continue
-            old = at.get(row.path, self.tasks[row.path].state if row.path in self.tasks else None)
+            known = self.tasks.get(row.path)
+            anew = row.from_state is None and known is not None and known.gen < row.gen
+            old = at.get(row.path, known.state if known is not None and not anew else None)
             assert row.from_state == old, f"{row.path}: the journal leaves {row.from_state}, the row is {old}"
             state = TaskState(row.from_state) if row.from_state else None
             assert row.to_state in TASK_TRANSITIONS[state].values()
@@ -261,11 +263,15 @@ class World:
         assert self.instance is not None
         assert root == self.instance.state.value, "the instance ends as its root does"
         states: dict[str | None, str | None] = {}
+        gens: dict[str | None, int] = {}
         for row in self.journal:
-            assert states.get(row.path) == row.from_state, "the journal has a gap"
-            states[row.path] = row.to_state
+            anew = row.from_state is None and row.gen > gens.get(row.path, 0)
+            assert anew or states.get(row.path) == row.from_state, "the journal has a gap"
+            states[row.path], gens[row.path] = row.to_state, row.gen
             if row.path is None:
                 old = InstanceState(row.from_state) if row.from_state else None
                 assert row.to_state in INSTANCE_TRANSITIONS[old].values()
-        assert {p: s for p, s in states.items() if p is not None} == self.states()
+        pruned = {p for p in states if p is not None and p not in self.tasks}
+        assert all("#" in p for p in pruned), f"rows are gone: {sorted(pruned)}"
+        assert {p: s for p, s in states.items() if p is not None and p not in pruned} == self.states()
         assert states[None] == self.instance.state
