@@ -235,7 +235,9 @@ def _check_late(scope: ScopeSymbol, reads: list[LateRead]) -> Iterable[Problem]:
             target, reader = read.target.label, read.reader.label
             message = f"{target!r} may not have ended when {reader!r} ends"
             hint = f"add {target!r} to the needs of {reader!r}"
-            if read.one_of_several:
+            if read.several is not None:
                 message = f"{reader!r} begins with any of several, and {target!r} may not have ended then"
                 hint = "read trigger.output: what the one gave that has ended"
+            if read.several == "inside":
+                hint = f"let a 'set' node wait for any of them, keep its trigger.output, and let {reader!r} read that"
             yield Problem(read.pointer, "unordered_reference", message, hint)

@@ -71,9 +71,11 @@ def suggestion(
 
 
 def in_document_order(problems: Iterable[Problem], document: object) -> list[Problem]:
-    """The problems sorted by where they stand in the document; those of one place keep their order."""
+    """The problems, each once, sorted by where they stand in the document; those of one place keep their order."""
     positions: dict[int, dict[str, int]] = {}
-    return sorted(problems, key=lambda problem: _position(problem.pointer, document, positions))
+    return sorted(
+        dict.fromkeys(problems), key=lambda problem: _position(problem.pointer, document, positions)
+    )
 
 
 def _position(pointer: str, document: object, positions: dict[int, dict[str, int]]) -> list[int]:

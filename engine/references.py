@@ -8,7 +8,7 @@ declares the name; when it leaves a container, the container waits.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Final, Literal, NoReturn
 
 from .definition_parts import NeedGroup, NeedOn
 from .errors import Problem
@@ -58,8 +58,8 @@ class LateRead:
     reader: NodeSymbol
     target: NodeSymbol
     pointer: str
-    #: Is the target one of several of which any lets the reader begin?
-    one_of_several: bool = False
+    #: The target is one of several of which any lets the reader begin; read by the reader itself, or inside it.
+    several: Literal["own", "inside"] | None = None
 
 
 @dataclass(slots=True)
@@ -234,7 +234,8 @@ class _Resolver:
             waiting.deps[target.name] = Dep(pointer=use.pointer)
         elif group.kind == "any":
             pointer = locate(use, reference.expression)
-            self.found.late_reads.append(LateRead(waiting, target, pointer, one_of_several=True))
+            several = "inside" if step.holder is not None else "own"
+            self.found.late_reads.append(LateRead(waiting, target, pointer, several))
 
     def _own(self, target: NodeSymbol, place: Place) -> None:
         """A node that names itself, or a node around it."""

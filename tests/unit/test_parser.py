@@ -576,6 +576,13 @@ def test_all_problems_come_at_once_in_document_order() -> None:
     ]
 
 
+def test_the_same_problem_is_told_once() -> None:
+    node = {"run": "c.n", "with": "{{ nodes.gone.output if nodes.gone.output else nodes.gone.state }}"}
+    with pytest.raises(DefinitionError) as caught:
+        compile_definition(document(a=node))
+    assert [problem.code for problem in caught.value.problems] == ["unknown_node"]
+
+
 def test_containers_may_be_nested_32_deep() -> None:
     def nested(levels: int) -> dict[str, Any]:
         node: dict[str, Any] = {"run": "core.noop"}

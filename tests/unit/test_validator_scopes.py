@@ -31,7 +31,7 @@ def codes(nodes: dict[str, Any], **rest: Any) -> list[tuple[str, str]]:
     return [(problem.pointer, problem.code) for problem in problems_of(nodes, **rest)]
 
 
-def loop(how: dict[str, Any], do: dict[str, Any] = RUN, **fields: Any) -> dict[str, Any]:
+def loop(how: dict[str, Any], do: Any = RUN, **fields: Any) -> dict[str, Any]:
     return {"loop": how, "do": do, **fields}
 
 
@@ -359,7 +359,9 @@ def test_handlers_inside_a_container_see_what_comes_before_the_container() -> No
 def test_the_end_of_a_run_sees_every_node_of_the_definition() -> None:
     nodes = {"a": RUN, "b": {"do": {"nodes": {"c": RUN}}}}
     both = "{{ nodes.a.output }} {{ nodes.b.state }}"
-    rest = {"finally": {"nodes": {"x": run(both), "y": reads("nodes.x.output")}, "output": both}}
+    rest: dict[str, Any] = {
+        "finally": {"nodes": {"x": run(both), "y": reads("nodes.x.output")}, "output": both}
+    }
     rest["on_error"] = [{"on": ["a"], "output": both}, {"do": {"map": [1], "do": run(both)}}]
     assert codes(nodes, **rest) == []
     assert [code for _, code in codes(nodes, **{"finally": reads("nodes.c.output")})] == ["invisible_node"]
@@ -406,6 +408,11 @@ def test_what_any_may_leave_unfinished_is_read_as_trigger() -> None:
     assert problem.hint is not None
     assert "trigger.output" in problem.hint
     assert codes({**nodes, "n": run("{{ trigger.output }}", needs={"any": ["a", "b"]})}) == []
+    inside = {"do": {"nodes": {"x": run("{{ nodes.a.output }}")}}, "needs": {"any": ["a", "b"]}}
+    (problem,) = problems_of({**nodes, "n": inside})
+    assert "let a 'set' node wait for any of them" in (problem.hint or "")
+    kept = {"set": {"first": "{{ trigger.output }}"}, "needs": {"any": ["a", "b"]}}
+    assert codes({**nodes, "k": kept, "n": {"do": {"nodes": {"x": run("{{ vars.first }}")}}}}) == []
     ordered = {**nodes, "c": run(needs=["a"])}
     ordered["n"] = run("{{ nodes.a.output }}", needs=[{"any": ["a", "b"]}, "c"])
     assert codes(ordered) == []
