@@ -38,6 +38,7 @@ from .translate import engine_errors
 if TYPE_CHECKING:
     from ..repositories.readmodels import InstanceView
     from .assembly import Parts
+    from .scheduler import TaskScheduler
     from .state_manager import StateManager
 
 __all__ = ["Control"]
@@ -54,6 +55,11 @@ class Control:
     @property
     def state_manager(self) -> StateManager:
         """The one write path."""
+        raise NotImplementedError
+
+    @property
+    def scheduler(self) -> TaskScheduler:
+        """What this engine takes, and when."""
         raise NotImplementedError
 
     @property
@@ -85,7 +91,9 @@ class Control:
 
     async def retry_workflow(self, instance_id: str, *nodes: str, reason: str = "retried") -> Applied:
         """Try again what failed, or the given tasks and what follows. Raises NotFound, Conflict, IllegalTransition."""
-        return await self._apply(RollbackInstance(instance_id, reason, nodes))
+        answer = await asyncio.wrap_future(self.scheduler.retry_task(instance_id, *nodes, reason=reason))
+        self.parts.waiters.poke()
+        return answer
 
     async def rollback_state(self, instance_id: str, *targets: str, reason: str = "rolled back") -> Applied:
         """Take an ended run back to before `targets`: what followed is undone, its variables are forgotten.

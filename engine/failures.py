@@ -73,9 +73,12 @@ class Failures:
         row = self._draft.edit(row.path, counters=True)
         remember(row, handler=index, was=row.closed if row.closed == "cancelled" else None)
         row.closed = "handling"
-        if entry.undo and self._ripple.undo.begin(row):
-            self._compensating(row)
-            return
+        if entry.undo:
+            if row.state is not TaskState.WAITING:
+                row = self._draft.edit(self._draft.move(row, TaskEvent.HANDLE, reason).path, counters=True)
+            if self._ripple.undo.begin(row):
+                self._compensating(row)
+                return
         self._act(row, entry, reason)
 
     def _compensating(self, row: TaskRow) -> None:

@@ -82,7 +82,9 @@ def _codes(error: str | None) -> tuple[str, ...]:
 def _completed(ripple: Ripple, row: TaskRow) -> None:
     node = node_of(ripple.plan, row)
     if node is not None and node.output is not None and ripple.is_stopped(row):
-        ripple.ended(ripple.draft.move(row, TaskEvent.CANCEL, "scope closed"))  # nobody evaluates here any more
+        ripple.ended(
+            ripple.draft.move(row, TaskEvent.CANCEL, "scope closed")
+        )  # nobody evaluates here any more
     elif node is not None and node.output is not None:
         ripple.evaluate(row, "output", "its run completed")
     else:

@@ -34,8 +34,7 @@ def fork(draft: Draft, event: ForkInstance) -> Applied:
     for name in scope.nodes:  # in the order in which they run: each tells what follows it
         if name in kept:
             ripple.ended(kept[name], counted=False)
-    ripple.run()
-    ripple.rest_scope(draft.edit("", counters=True))
+    ripple.rest_scope(root)
     ripple.run()
     return answered(draft)
 

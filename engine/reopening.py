@@ -152,8 +152,7 @@ class _Reopening:
                 self.inside(row, node, tree.get(name) or {})
             else:
                 self._decide(scope, node, prefix + name, rows, again)
-        if not again:
-            self._ripple.rest_scope(scope)
+        self._ripple.rest_scope(scope)
 
     def _in_place(self, row: TaskRow, node: PlanNode, sub: Targets | None) -> bool:
         if sub == {} or row.closed in {"undone", "undo"} or (row.total is None and row.next == 0):

@@ -42,18 +42,23 @@ class Ripple(Stopping):
         self.failures = Failures(self)
         self.undo = Undo(self)
         self._leaving: deque[str] = deque()
+        self._resting: deque[str] = deque()
 
     def run(self) -> None:
         """Follow every consequence until nothing is left to follow."""
-        while self._decided or self._leaving:
+        while self._decided or self._leaving or self._resting:
             if self._decided:
                 path, counted = self._decided.popleft()
                 row = self.draft.known(path)
                 self._tell_owner(row)
                 if counted and row.open == 0:
                     self._leaving.append(path)
-            else:
+            elif self._leaving:
                 self._leave(self.draft.known(self._leaving.popleft()))
+            else:
+                scope = self.draft.known(self._resting.popleft())
+                if scope.open == 0 and scope.state is TaskState.WAITING:
+                    self._scope_empty(scope)
 
     def rest(self, path: str) -> None:
         """A row that counts as open has nothing open below it any more."""
@@ -72,9 +77,8 @@ class Ripple(Stopping):
         return redo_items(self, scope, node)
 
     def rest_scope(self, scope: TaskRow) -> None:
-        """A scope that was opened again has nothing to do."""
-        if scope.open == 0:
-            self._scope_empty(scope)
+        """A scope that was opened again may have nothing to do: look when all decisions have been followed."""
+        self._resting.append(scope.path)
 
     # --- a task ended
 

@@ -65,11 +65,13 @@ class StateManager:
         return await self.apply(event)
 
     async def rollback_state(self, instance_id: str, *targets: str, reason: str = "rolled back") -> Applied:
-        """Take an ended instance back to before its nodes `targets`; without targets, try again what failed.
+        """Take an ended instance back to before `targets` (task paths), undoing what followed; without, what failed.
 
         Raises NotFound, Conflict (and says why), IllegalTransition while the instance has not ended.
         """
-        return await self.update_workflow_state(instance_id, RollbackInstance(instance_id, reason, targets))
+        return await self.update_workflow_state(
+            instance_id, RollbackInstance(instance_id, reason, targets, compensate=True)
+        )
 
     async def update_task_state(
         self, instance_id: str, path: str, outcome: Outcome, *, attempt: int, engine: str

@@ -45,7 +45,7 @@ class MetricsCollector:
             instance, changes = decision.instance, decision.changes
             if instance is not None and instance.state in TERMINAL_INSTANCE_STATES:
                 self.record_workflow_metrics(instance)
-            for row in (*changes.leaves, *changes.new_leaves):
+            for row in (*changes.leaves, *changes.new_leaves, *changes.scopes, *changes.new_scopes):
                 if row.executor is not None and row.state in TERMINAL_TASK_STATES:
                     self.record_task_metrics(row)
 

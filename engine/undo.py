@@ -127,7 +127,10 @@ class Undo:
             scope.error = json.dumps(
                 json.loads(scope.error) | {"compensation": failed}, separators=(",", ":")
             )
-        if then == "handler":
+        if scope.closed in {"cancelled", "expired"}:  # while it was undoing: nothing follows any more
+            remember(scope, back=None, compensate=None)
+            self._ripple.failures.cancelled(scope)
+        elif then == "handler":
             self._ripple.failures.undone(scope)
         else:
             self._ripple.reopen()

@@ -24,7 +24,7 @@ COPY = "INSERT INTO journal SELECT instance_id, 900000,"
 #: What is damaged, the statements that do it, the invariants of which at least one must cry (all that are named).
 MUTANTS: dict[str, tuple[str, set[str]]] = {
     "acknowledged run lost": ("DELETE FROM instances WHERE name = 'fan'", {"I1"}),
-    "key without its run": ("INSERT INTO keys VALUES ('fan', 'k', '{other}')", {"I1"}),
+    "key without its run": ("INSERT INTO keys VALUES ('fan', 'start', 'k', '{other}')", {"I1"}),
     "root row lost": ("DELETE FROM tasks WHERE path = '' AND instance_id = '{mix}'", {"I1", "I4", "I11"}),
     "nothing will move it": (
         "UPDATE tasks SET state = 'waiting', ready_at = NULL WHERE instance_id = '{open}' AND state = 'queued'",

@@ -396,7 +396,7 @@ def test_register_stores_once_and_counts_versions(cli: Cli) -> None:
     ).json
     assert [(each["version"], each["active"]) for each in first + other] == [(1, False), (2, True)]
     listed = cli("definitions", "--json").json
-    assert list(listed[0]) == ["id", "name", "version", "hash", "active", "created_at"]
+    assert list(listed[0]) == ["id", "name", "version", "hash", "active", "state", "created_at"]
     assert [each["version"] for each in listed] == [2, 1]
     assert "t.flow@2 is active" in cli("register", flow.with_name("flow.json"), "--activate").out
     assert cli("definitions", "t.none", "--json").json == []

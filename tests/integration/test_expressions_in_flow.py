@@ -119,7 +119,6 @@ def test_unordered_writers_of_a_variable_are_refused(flow: Flow) -> None:
 @pytest.mark.parametrize(
     "value",
     [
-        "{{ secrets.token }}",
         "{{ nodes }}",
         "{{ nodes[inputs.x] }}",
         "{{ inputs.__class__() }}",

@@ -189,8 +189,8 @@ def test_the_worker_of_the_command_line_drains_what_a_kill_left(bench: Bench) ->
     }
     nodes["last"] = {"run": "core.noop", "with": {"n": "{{ nodes.first.output.n + 1 }}"}, "needs": ["nap"]}
     child = bench.spawn("hold", start=[{"definition": lab.definition("naps", nodes)} for _ in range(3)])
-    running = "SELECT count(*) FROM tasks WHERE state = 'running' AND path = 'nap'"
-    until(lambda: bench.rows(running)[0][0] == 3, why=child.errors)
+    at_rest = "SELECT count(*) FROM tasks WHERE (state, path) IN (('running', 'nap'), ('completed', 'first'))"
+    until(lambda: bench.rows(at_rest)[0][0] == 6, why=child.errors)
     child.kill()
     command = [sys.executable, "-m", "strataflow", "worker", "--drain", "--db", bench.url]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
