@@ -127,14 +127,22 @@ def bind(plan: Plan, path: str, templates: Iterable[Template], *, inside: bool) 
     outer = [plan.nodes[a] for a in around[1:] if a in plan.nodes]
     maps = [n for n in outer if n.kind == "map" or (n.loop is not None and n.loop.for_ is not None)]
     loops = [n.address for n in outer if n.kind == "loop"]
-    found = _Found()
+    found, own = _Found(), _own_templates(plan.nodes.get(around[0]))
     for template in templates:
+        # a loop's variables are seen by its conditions and its output, not by what is evaluated before it turns
+        owning = [around[0], *scopes] if template in own else scopes
         for reference in template.refs:
-            _resolve(plan, scopes, maps, reference, found)
+            _resolve(plan, owning if reference.root == "vars" else scopes, maps, reference, found)
             if reference.root == "loop" and loops:
                 whole = not reference.parts or reference.parts[0] == "output"
                 found.loop = (loops[0], whole or (found.loop is not None and found.loop[1]))
     return found.freeze()
+
+
+def _own_templates(node: PlanNode | None) -> list[Template]:
+    if node is None or node.loop is None:
+        return []
+    return _present([node.loop.while_, node.loop.until, node.output])
 
 
 class _Found:

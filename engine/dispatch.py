@@ -35,6 +35,8 @@ from .values import Values
 __all__ = ["Dispatcher", "Running"]
 
 log: Final = logging.getLogger("strataflow.dispatch")
+#: Rounds of reading without a task that went on.
+_TRIES: Final = 50
 Key = tuple[str, str, int]
 
 
@@ -124,8 +126,9 @@ class Dispatcher:
 
     async def _load_and_begin(self, cold: list[tuple[ClaimedTask, Wanted]]) -> None:
         loop = asyncio.get_running_loop()
-        todo = cold
-        for _ in range(100):
+        todo, tries = cold, 0
+        while tries < _TRIES:
+            before, tries = len(todo), tries + 1
             try:
                 await loop.run_in_executor(self._reader, self._values.load, [wanted for _, wanted in todo])
             except ExpressionError as exc:
@@ -141,8 +144,13 @@ class Dispatcher:
             ]
             if not todo:
                 return
+            if len(todo) < before:  # many tasks may want more than memory holds at once: they go on in parts
+                tries = 0
+        log.error("values cannot be had", extra={"action": "load_failed", "tasks": len(todo)})
         for task, _ in todo:
-            self._end_key(task, Released("its values could not be read"))
+            self._end_key(
+                task, Failed(TaskError("internal", "its values could not be read", retryable=False))
+            )
 
     async def _load_one_by_one(
         self, todo: list[tuple[ClaimedTask, Wanted]], cause: ExpressionError

@@ -259,7 +259,8 @@ class Draft:
         if row.awaits is not None and new is not TaskState.WAITING:
             row.awaits = None
             self._counted.add(row.path)
-        self._journal(row.path, row.attempt, old, new, reason)
+        # what a claim only evaluates is no attempt: an attempt ends once
+        self._journal(row.path, row.attempt if row.phase is None else 0, old, new, reason)
 
     def move_instance(self, event: InstanceEvent, reason: str) -> None:
         """Change the instance's state by an event. Raises IllegalTransition before anything is changed."""

@@ -37,8 +37,18 @@ class Failures:
         found = self._entry(row, json.loads(row.error)["code"] if row.error else "")
         if found is None:
             self._ripple.finish(row, TaskEvent.FAIL, reason)
+        elif found[1].undo and row.open > 0:
+            self._come_to_rest(row, reason)
         else:
             self._begin(row, *found, reason)
+
+    def _come_to_rest(self, row: TaskRow, reason: str) -> None:
+        """What still runs inside a container cannot be undone: it ends first, then the container fails again."""
+        row = self._draft.edit(row.path, counters=True)
+        if row.state is not TaskState.WAITING:
+            row = self._draft.edit(self._draft.move(row, TaskEvent.HANDLE, reason).path, counters=True)
+        row.closed = "failed"
+        self._ripple.sweep(row)
 
     def cancelled(self, scope: TaskRow) -> None:
         """A cancelled scope is at rest; the definition's `on_error` is asked where it names `cancelled`."""

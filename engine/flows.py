@@ -36,7 +36,7 @@ def child_started(ripple: Ripple, row: TaskRow, outcome: Started) -> None:
         message = f"{outcome.name!r} would be the {MAX_DEPTH + 1}th run inside another"
         _failed(ripple, row, TaskError("flow", message, retryable=False), None)
         return
-    row.attempt += 1
+    attempt = row.attempt + 1
     remember(row, child=outcome.child_id)
     text = outcome.inputs.text
     head = {
@@ -46,10 +46,11 @@ def child_started(ripple: Ripple, row: TaskRow, outcome: Started) -> None:
         "parent": instance.id,
         "detach": outcome.detach,
     }
-    source = f"start:{instance.id}/{row.path}#{row.attempt}"
+    source = f"start:{instance.id}/{row.path}#{attempt}"
     body = f'{json.dumps(head)[:-1]},"inputs":{text or "null"}}}'
     ripple.tell(outcome.child_id, source, "start", body)
     draft.move(row, TaskEvent.ENTER, f"started {outcome.name}@{outcome.version}")
+    row.attempt = attempt  # a flow's attempts are its children
     if outcome.detach:
         row.output, row.output_ref = json.dumps({"instance": outcome.child_id}), None
         _completed(ripple, row)

@@ -63,7 +63,8 @@ class ParallelExecutor:
             self._draft.changes.blobs.append(BlobRow(row.instance_id, key, page))
         self._draft.move(row, TaskEvent.ENTER, f"{outcome.total} items")
         self._judge(row, node, None)
-        if row.closed is None and row.state is TaskState.WAITING:
+        row = self._draft.known(row.path)
+        if self._keeps_starting(row, node):
             self.execute_parallel(row, node)
 
     def item_ended(self, scope: TaskRow, node: PlanNode, item: TaskRow) -> None:
@@ -73,7 +74,7 @@ class ParallelExecutor:
             scope.done += 1
         elif item.state is TaskState.SKIPPED:
             scope.skipped += 1
-        else:
+        elif item.state is not TaskState.CANCELLED or not (scope.closed or self._ripple.is_closed(scope)):
             scope.failed += 1
             scope.excused += item.closed == "continued"
         if node.collect != "list" and item.output is not None:

@@ -45,8 +45,8 @@ def rollback(draft: Draft, event: RollbackInstance) -> Applied:
     root = draft.known("")
     if not tree and instance.state is InstanceState.COMPLETED and not _undone(draft, draft.plan.root, ""):
         raise Conflict("nothing of this instance failed.", hint="Name the node to go back to.")
-    draft.move_instance(InstanceEvent.ROLLBACK, event.reason)
     instance.gen += 1
+    draft.move_instance(InstanceEvent.ROLLBACK, event.reason)
     instance.reason = event.reason
     root = _open_again(draft, root, event.reason)
     root.started_at = draft.now

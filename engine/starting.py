@@ -161,9 +161,9 @@ class Starting:
     def evaluate(self, row: TaskRow, phase: str, reason: str) -> None:
         """Make a row claimable for a `phase` of its own: an output, a condition, a handler's value."""
         row = self.draft.edit(row.path, counters=True)
-        row.phase = phase
         if row.state is not TaskState.WAITING:
-            row = self.draft.move(row, TaskEvent.HANDLE, reason)
+            self.draft.move(row, TaskEvent.HANDLE, reason)
+        row.phase = phase
         self.ready(row, reason)
 
     def claim(self, row: TaskRow, reason: str, *, is_new: bool = False) -> None:

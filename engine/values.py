@@ -55,6 +55,8 @@ class _InstanceValues:
     pages: dict[tuple[str, int], list[Any]] = field(default_factory=dict[tuple[str, int], "list[Any]"])
     #: By path and generation: the error of a row never changes while its handler runs.
     errors: dict[tuple[str, int], Any] = field(default_factory=dict[tuple[str, int], Any])
+    #: Paths among `records` of rows that may still change: good for the evaluation that loaded them only.
+    volatile: set[str] = field(default_factory=set[str])
     #: Generations of maps, of a run that was taken back.
     gens: dict[str, int] = field(default_factory=dict[str, int])
     signals: dict[str, list[SignalRow]] = field(default_factory=dict[str, "list[SignalRow]"])
@@ -144,7 +146,7 @@ class Values:
             raise Missing(instance.id)
         if bindings.nodes:
             roots["nodes"] = {
-                name: self._record(values, path_in(wanted.chain[at], name), whole=whole)
+                name: self._record(values, path_in(wanted.chain[at], name), whole=whole, loaded=loaded)
                 for at, name, whole in bindings.nodes
             }
         if bindings.vars:
@@ -178,9 +180,11 @@ class Values:
         self.keep_inputs(instance.id, inputs)
         return inputs
 
-    def _record(self, values: _InstanceValues, path: str, *, whole: bool) -> dict[str, Any]:
+    def _record(
+        self, values: _InstanceValues, path: str, *, whole: bool, loaded: bool = False
+    ) -> dict[str, Any]:
         record = values.records.get(path)
-        if record is not None:
+        if record is not None and (loaded or path not in values.volatile):
             return record
         row = values.rows.get(path)
         if row is None:
@@ -258,6 +262,9 @@ class Values:
         with self._lock:  # before reading: what this call reads must still be there when it is asked for
             for instance_id, gen in {(want.instance.id, want.instance.gen) for want in wanted}:
                 values = self._of(instance_id, gen)
+                for path in values.volatile:
+                    values.records.pop(path, None)
+                values.volatile.clear()
                 for kept in (values.records, values.vars, values.totals):
                     _bound(kept)
         with self._database.read() as connection:
@@ -270,15 +277,14 @@ class Values:
 
     def _load_signals(self, connection: Any, wanted: list[Wanted]) -> None:
         for key in {(want.instance.id, want.signal) for want in wanted if want.signal is not None}:
-            signals = [
-                replace(signal, value=self._signal_text(connection, signal))
-                for signal in read_signals(connection, *key)
+            signals = read_signals(connection, *key)
+            blobs = read_blobs(
+                connection, {(key[0], s.value_ref) for s in signals if s.value_ref is not None}
+            )
+            self._of(key[0]).signals[key[1]] = [
+                replace(s, value=blobs[key[0], s.value_ref]) if s.value_ref is not None else s
+                for s in signals
             ]
-            self._of(key[0]).signals[key[1]] = signals
-
-    def _signal_text(self, connection: Any, signal: SignalRow) -> str | None:
-        key = (signal.instance_id, signal.value_ref or "")
-        return signal.value if signal.value_ref is None else read_blobs(connection, [key])[key]
 
     def _load_flows(self, wanted: list[Wanted]) -> None:
         """Look definitions up anew: which version is active may change at any time."""
@@ -317,6 +323,10 @@ class Values:
             values, row = self._of(key[0]), found.get(key)
             if row is None:
                 values.records[key[1]] = dict(NEVER_REACHED)
+                values.volatile.add(key[1])
+            elif row.state not in TERMINAL_TASK_STATES:
+                values.records[key[1]] = record_of(row, None)  # an output is one when its node has ended
+                values.volatile.add(key[1])
             elif whole:
                 values.records[key[1]] = record_of(row, self._outputs.read(connection, plan, row))
             else:

@@ -15,7 +15,10 @@ INDEX = re.compile(r"\[(\d+)\]$")
 def cause_of_progress(run: Run, report: Report) -> None:
     """I1: a run has ended, or something will move it: a ready, running or backing-off task, a timer, a sweep."""
     moving = any(
-        row["state"] in {"queued", "running", "retrying"} or row["wake_at"] is not None
+        row["state"] in {"queued", "running", "retrying"}
+        or row["wake_at"] is not None
+        or row["awaits"] is not None
+        or (row["state"] == "waiting" and "child" in (row["memo"] or ""))
         for row in run.tasks.values()
     )
     report.expect("I1", run.ended or moving, (run.id, None), "unfinished, and nothing will ever move it")
@@ -45,17 +48,17 @@ def counters(run: Run, report: Report) -> None:
     children = run.children()
     for path, row in run.tasks.items():
         where = (run.id, path)
-        own = children.get(path, [])
+        own = [c for c in children.get(path, []) if c["gen"] >= row["gen"]]
         restless = sum(1 for c in own if c["state"] not in TERMINAL_TASKS or c["open"] > 0)
         report.expect(
             "I8", row["open"] == restless, where, f"open is {row['open']}, of {len(own)} {restless} are"
         )
         node = run.plan.nodes.get(address_of(path))
-        if node is not None and node.kind == "map":
+        if node is not None and node.is_fan:
             found = {
                 "done": sum(1 for c in own if c["state"] == "completed"),
                 "skipped": sum(1 for c in own if c["state"] == "skipped"),
-                "failed": sum(1 for c in own if c["state"] in {"failed", "cancelled", "expired"}),
+                "failed": sum(1 for c in own if c["state"] in {"failed", "expired"}),
             }
             for name, count in found.items():
                 report.expect(
@@ -70,7 +73,7 @@ def _pending(run: Run, row: Row, report: Report) -> None:
     report.expect("I8", row["remaining"] > 0, where, "pending, and waits for nothing")
     node = run.plan.nodes.get(address_of(row["path"]))
     scope = run.tasks.get(row["scope"])
-    if node is None or scope is None or scope["closed"] or run.row["sweeps"]:
+    if node is None or node.groups or scope is None or scope["closed"] or run.row["sweeps"]:
         return
     prefix = f"{row['scope']}." if row["scope"] else ""
     open_ = sum(1 for e in node.deps if _state(run, prefix + e.node) not in TERMINAL_TASKS)
