@@ -100,7 +100,12 @@ class Dispatcher:
         for task in claimed:
             running = Running(task, threading.Event())
             self._running[_key(task)] = running
-            wanted = self._evaluator.wanted(task)
+            try:
+                wanted = self._evaluator.wanted(task)
+            except Exception as exc:
+                log.exception("evaluating failed", extra={"action": "evaluate_failed"})
+                self._end(running, Failed(_internal(exc)))
+                continue
             if not self._try(running, wanted, loaded=False):
                 cold.append((task, wanted))
         if cold:
@@ -117,7 +122,7 @@ class Dispatcher:
             return False
         except Exception as exc:
             log.exception("evaluating failed", extra={"action": "evaluate_failed"})
-            found = Failed(TaskError("internal", f"{type(exc).__name__}: {exc}", retryable=False))
+            found = Failed(_internal(exc))
         if isinstance(found, Ready):
             self._execute(running, found)
         else:
@@ -324,6 +329,10 @@ class Dispatcher:
         self._reader.shutdown(
             wait=True, cancel_futures=True
         )  # a read under way would outlive the pool it came from
+
+
+def _internal(exc: Exception) -> TaskError:
+    return TaskError("internal", f"{type(exc).__name__}: {exc}", retryable=False)
 
 
 class AttemptSilent(Exception):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Final
 
 from ..repositories.records import InstanceRow, TaskRow
@@ -126,3 +127,9 @@ def record_of(row: TaskRow, output: Any) -> dict[str, Any]:
         record["branch"] = int(branch) if branch is not None and branch.isdigit() else branch
         record["instance"] = memo.get("child")
     return record
+
+
+def drop_oldest(kept: dict[Any, Any], limit: int) -> None:
+    """Drop the oldest above the limit; what is wanted again is read again."""
+    for key in list(islice(kept, max(0, len(kept) - limit))):
+        kept.pop(key, None)

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from .errors import ExpressionError
 
-__all__ = ["Secrets", "secret_from_environment"]
+__all__ = ["Secrets", "secret_as_written", "secret_from_environment"]
 
 #: Gives the value of a secret. Raises LookupError or ExpressionError for one that does not exist.
 Secrets = Callable[[str], Any]
@@ -27,3 +27,8 @@ def secret_from_environment(name: str) -> str:
     raise ExpressionError(
         f"there is no secret {name!r}; set the environment variable {_PREFIX}{name.upper()}", reason="config"
     )
+
+
+def secret_as_written(name: str) -> str:
+    """Where nothing executes, a secret stays its reference."""
+    return f"{{{{ secrets.{name} }}}}"

@@ -10,7 +10,6 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from itertools import islice
 from typing import Any, Final
 
 from ..repositories.database import Database
@@ -21,6 +20,7 @@ from .lookups import (
     NEVER_REACHED,
     Missing,
     Wanted,
+    drop_oldest,
     extra_paths,
     instance_root,
     number_of,
@@ -31,6 +31,7 @@ from .outputs import OutputReader
 from .payload import decode
 from .plan import Plan, given
 from .rows import ITEMS_PER_PAGE, items_key
+from .secrets import secret_as_written
 
 __all__ = ["PAGES_PER_INSTANCE", "Missing", "Values", "Wanted"]
 
@@ -74,7 +75,7 @@ class Values:
     ) -> None:
         self._database = database
         self._find_flow = find_flow
-        self._secret = secret or _as_written
+        self._secret = secret or secret_as_written
         self._outputs = OutputReader(database)
         self._flows: dict[tuple[str, int | None], Any] = {}
         self._instances: OrderedDict[str, _InstanceValues] = OrderedDict()
@@ -91,7 +92,7 @@ class Values:
             for row in rows:
                 if row.state in TERMINAL_TASK_STATES and not row.path.endswith("]"):
                     values.rows[row.path] = row
-            _bound(values.rows)
+            drop_oldest(values.rows, _PER_INSTANCE)
             self._entries += _size(values) - before
             self._trim()
 
@@ -266,7 +267,7 @@ class Values:
                     values.records.pop(path, None)
                 values.volatile.clear()
                 for kept in (values.records, values.vars, values.totals):
-                    _bound(kept)
+                    drop_oldest(kept, _PER_INSTANCE)
         with self._database.read() as connection:
             self._load_inputs(connection, wanted)
             self._load_rows(connection, wanted)
@@ -391,16 +392,5 @@ _ABSENT: Final = object()
 PAGES_PER_INSTANCE: Final = 64
 
 
-def _bound(kept: dict[Any, Any]) -> None:
-    """Drop the oldest above the bound of one instance; what is wanted again is read again."""
-    for key in list(islice(kept, max(0, len(kept) - _PER_INSTANCE))):
-        kept.pop(key, None)
-
-
 def _size(values: _InstanceValues) -> int:
     return len(values.rows) + (1 if values.has_inputs else 0)
-
-
-def _as_written(name: str) -> Any:
-    """Where nothing executes, a secret stays its reference."""
-    return f"{{{{ secrets.{name} }}}}"

@@ -88,7 +88,7 @@ def wait_due(ripple: Ripple, row: TaskRow, node: PlanNode) -> None:
     if row.closed is not None:
         row.wake_at = None
     elif timeout_at is not None and timeout_at <= draft.now:
-        remember(row, timeout=True)
+        remember(row, timeout=(node.wait is not None and node.wait.on_timeout is not None) or None)
         row.wake_at = row.awaits = None
         row.error = error_text(
             "timeout", f"{node.name or row.path!r} waited in vain", node=node.name, path=row.path, attempt=0

@@ -156,7 +156,7 @@ def test_waits_time_out_and_say_what_follows(flow: Flow) -> None:
     nodes: Doc = {
         "value": {"wait": {"signal": "x", "timeout": "40ms", "on_timeout": {"output": {"approve": False}}}},
         "body": {"wait": {"signal": "x", "timeout": "40ms", "on_timeout": {"do": echo("reminded")}}},
-        "error": {
+        "failed": {
             "wait": {"signal": "x", "timeout": "40ms"},
             "on_error": [{"on": ["timeout"], "output": "handled"}],
         },
