@@ -78,7 +78,8 @@ def _work(value: Any, **more: Any) -> dict[str, Any]:
     return {"run": "lab.work", "with": {"value": value, "ms": 1}, **more}
 
 
-#: Every shape the engine has, in one small run: chain, diamond, nested map, retry, timer, variables, group, skip.
+#: Every shape the engine has, in one small run: chain, diamond, nested map, retry, timer, variables, group, skip, loop,
+#: switch, branches, handler, finally.
 MIX = definition(
     "mix",
     {
@@ -117,6 +118,26 @@ MIX = definition(
             }
         },
         "never": _work(0, when="{{ nodes.one.output > 5 }}"),
+        "turns": {
+            "needs": ["one"],
+            "loop": {"until": "{{ loop.output >= 2 }}", "every": "1ms"},
+            "do": _work("{{ loop.index }}"),
+        },
+        "branch": {
+            "switch": [{"when": "{{ nodes.one.output == 1 }}", "do": _work("first")}],
+            "else": _work("else"),
+        },
+        "both": {
+            "needs": ["one"],
+            "parallel": {"x": _work(1), "y": {"nodes": {"z": _work(2)}}},
+            "join": "all",
+        },
+        "saved": {
+            "run": "core.fail",
+            "with": {"code": "Broken", "retryable": False},
+            "needs": ["one"],
+            "on_error": [{"do": _work("{{ error.code }}")}],
+        },
         "sum": _work("{{ nodes.spread.output | sum }}"),
     },
     output={
@@ -126,9 +147,22 @@ MIX = definition(
         "box": "{{ nodes.box.output }}",
         "never": "{{ nodes.never.state }}",
         "kept": "{{ vars.amount }}",
+        "turns": "{{ nodes.turns.output }}",
+        "branch": "{{ nodes.branch.output }}",
+        "both": "{{ nodes.both.output }}",
+        "saved": "{{ nodes.saved.output }}",
     },
+    **{"finally": _work("done")},
 )
-MIX_OUTPUT = {"meet": 330, "sum": 380, "flaky": "at last", "box": 331, "never": "skipped", "kept": 330}
+MIX_OUTPUT: dict[str, Any] = {
+    "meet": 330,
+    "sum": 380,
+    "flaky": "at last",
+    "box": 331,
+    "never": "skipped",
+    "kept": 330,
+}
+MIX_OUTPUT |= {"turns": 2, "branch": "first", "both": {"x": 1, "y": {"z": 2}}, "saved": "core.Broken"}
 
 
 def fan(width: int, *, ms: float = 0, executor: str = "lab.work") -> dict[str, Any]:
