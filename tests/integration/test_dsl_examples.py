@@ -55,7 +55,7 @@ def test_examples_run_to_their_end(flow: Flow, document: Doc) -> None:
     flow.started.append(instance_id)
     for name in signals_of(document):
         until(lambda: flow.engine.status(instance_id).started_at is not None)
-        asyncio.run(flow.engine.signal_workflow(instance_id, name, {"approve": True, "ok": True}))
+        asyncio.run(flow.engine.signal_workflow(instance_id, name, {"approve": True, "order": 7}))
     status = flow.wait(instance_id)
     assert status.state.value in ENDS.get(document["name"], {"completed"}), status.error
     if document["name"] in OUTPUTS:
