@@ -134,9 +134,12 @@ def test_payloads_are_stored_once_and_the_last_value_of_a_variable_wins(
     writer: Writer, database: Database
 ) -> None:
     blob = BlobRow(ONE, "h", "first")
-    writer.do(Changes(new_instances=[instance(1)], blobs=[blob], vars=[VarRow(ONE, "", "v", "s", 1, 0, "1", None)]))
     writer.do(
-        Changes(blobs=[BlobRow(ONE, "h", "second"), blob], vars=[VarRow(ONE, "", "v", "s", 1, 1, None, "h")]), ONE
+        Changes(new_instances=[instance(1)], blobs=[blob], vars=[VarRow(ONE, "", "v", "s", 1, 0, "1", None)])
+    )
+    writer.do(
+        Changes(blobs=[BlobRow(ONE, "h", "second"), blob], vars=[VarRow(ONE, "", "v", "s", 1, 1, None, "h")]),
+        ONE,
     )
     with database.read() as connection:
         assert views.blob(connection, ONE, "h") == "first"

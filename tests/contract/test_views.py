@@ -192,7 +192,11 @@ def test_progress_payloads_variables_and_checkpoints_come_back(database: Databas
     insert(database, PROGRESS, key | {"fraction": 0.5, "message": None}, key | {"path": "b", "fraction": 1})
     insert(database, CHECKPOINTS, key | {"value": "[1]"})
     insert(database, BLOBS, *[{"instance_id": IDS[1], "key": k, "body": k * 2} for k in ("x", "y")])
-    insert(database, VARS, {"instance_id": IDS[1], "scope": "", "name": "v", "writer": "s", "rev": 1, "gen": 1, "value": "7"})
+    insert(
+        database,
+        VARS,
+        {"instance_id": IDS[1], "scope": "", "name": "v", "writer": "s", "rev": 1, "gen": 1, "value": "7"},
+    )
     with database.read() as connection:
         assert [(p.path, p.fraction, p.message) for p in views.progress(connection, IDS[1])] == [
             ("a", 0.5, None),

@@ -179,7 +179,8 @@ def test_of_many_starts_at_once_one_holds_the_key_or_the_mutex(flow: Flow, rule:
     refused: list[str] = []
 
     def start(what: str) -> None:
-        options = StartOptions(on_duplicate=rule, **{what: "one"})
+        held: dict[str, Any] = {what: "one"}
+        options = StartOptions(on_duplicate=rule, **held)
         try:
             found[what].append(flow.engine.start_now(definition, options=options))
         except Conflict as exc:

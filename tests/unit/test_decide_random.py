@@ -98,7 +98,8 @@ class Author:
             node["deadline"] = self.chance.choice(["3s", "20s"])
 
     def entry(self, depth: int, prefix: str, *, undo: bool = False, whole: bool = False) -> Doc:
-        actions: list[Doc] = [{"output": TEMPLATE}, {"fail": {"code": "t.F", "message": "x"}}, {"do": self.small(prefix)}]
+        failed = {"code": "t.F", "message": "x"}
+        actions: list[Doc] = [{"output": TEMPLATE}, {"fail": failed}, {"do": self.small(prefix)}]
         if not whole:
             actions.append({"continue": True})
         entry = dict(self.chance.choice(actions))
@@ -112,7 +113,9 @@ class Author:
         """Give a body for a handler or an undo."""
         if self.some(0.6):
             return {"run": "t.x", "retry": {"max": self.chance.randint(0, 1), "delay": "1s"}}
-        return {"nodes": {f"{prefix}a": {"run": "t.x"}, f"{prefix}b": {"run": "t.x", "needs": [f"{prefix}a"]}}}
+        return {
+            "nodes": {f"{prefix}a": {"run": "t.x"}, f"{prefix}b": {"run": "t.x", "needs": [f"{prefix}a"]}}
+        }
 
     def body(self, depth: int, prefix: str) -> Doc:
         if depth > 1 and self.some(0.6):
@@ -124,7 +127,7 @@ class Author:
             return name
         return {"node": name, "on": self.chance.sample(ENDS, self.chance.randint(1, len(ENDS)))}
 
-    def node(self, depth: int, prefix: str) -> Doc:
+    def node(self, depth: int, prefix: str) -> Doc:  # noqa: PLR0911 - one case a verb
         deep = ["set", "do", "map", "map", "parallel", "loop", "switch"]
         kinds = ["run", "run", "run", "wait", "wait", "flow", *(deep if depth else [])]
         kind = self.chance.choice(kinds)
@@ -171,16 +174,17 @@ class Author:
         return join
 
     def wait(self) -> Doc:
-        timeout = {"timeout": "30s"}
+        timeout: Doc = {"timeout": "30s"}
         if self.some(0.5):
-            timeout["on_timeout"] = self.chance.choice([{"output": 1}, {"continue": True}, {"do": {"run": "t.x"}}])
+            timeout["on_timeout"] = self.chance.choice(
+                [{"output": 1}, {"continue": True}, {"do": {"run": "t.x"}}]
+            )
         return self.chance.choice(
             [{"for": "1s"}, {"signal": "go", **timeout}, {"condition": CONDITION, "every": "2s", **timeout}]
         )
 
     def loop(self) -> Doc:
-        rule: Doc = self.chance.choice([{"while": TEMPLATE}, {"until": TEMPLATE}, {"times": TEMPLATE}, {"for": TEMPLATE}])
-        rule = dict(rule)
+        rule: Doc = {self.chance.choice(["while", "until", "times", "for"]): TEMPLATE}
         if self.some():
             rule["max"] = 3
         if self.some():
@@ -259,8 +263,7 @@ class Fate:
         odd = RetryLater(SECOND, "later") if node.kind == "run" else Released()
         return self.chance.choice([good, good, good, good, good, broken, odd, Released()])
 
-
-    def good(self, row: TaskRow, node: PlanNode) -> Outcome:
+    def good(self, row: TaskRow, node: PlanNode) -> Outcome:  # noqa: PLR0911 - one case a verb
         """Give what goes well for this kind of node."""
         total = self.chance.choice([0, 1, 2, 3, 7, 12])
         width = node.concurrency if isinstance(node.concurrency, int) else None

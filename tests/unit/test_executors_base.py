@@ -17,6 +17,7 @@ class Notes:
         self.lines: list[tuple[str, str]] = []
         self.progressed: list[tuple[float, str | None]] = []
         self.saved: Any = None
+        self.beats: list[Any] = []
 
     def log(self, level: str, message: str) -> None:
         self.lines.append((level, message))
@@ -29,6 +30,12 @@ class Notes:
 
     def load_checkpoint(self) -> Any:
         return self.saved
+
+    def heartbeat(self, details: Any) -> None:
+        self.beats.append(details)
+
+    def last_heartbeat(self) -> Any:
+        return self.beats[-1] if self.beats else None
 
 
 def context(attempt: int = 1, *, path: str = "step", port: Notes | None = None) -> TaskContext:
@@ -73,3 +80,9 @@ def test_a_checkpoint_is_read_back() -> None:
     assert ctx.load_checkpoint() is None
     ctx.save_checkpoint({"row": 3})
     assert ctx.load_checkpoint() == {"row": 3}
+
+
+def test_heartbeats_reach_the_port_and_the_next_attempt() -> None:
+    port = Notes()
+    context(1, port=port).heartbeat({"row": 7})
+    assert context(2, port=port).last_heartbeat == {"row": 7}

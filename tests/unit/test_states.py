@@ -338,9 +338,9 @@ def compensated() -> list[World]:
 def queued_starts() -> list[World]:
     """Starts that wait for their time or their mutex, begin, expire, or are cancelled."""
     worlds = [world(RUN) for _ in range(4)]
-    later = {"start_at": worlds[0].now + SECOND, "expires_at": worlds[0].now + 9 * SECOND}
+    at = worlds[0].now
     for it in worlds[:3]:
-        it.step(StartInstance(INSTANCE, "d", Payload("{}"), **later))
+        it.step(StartInstance(INSTANCE, "d", Payload("{}"), start_at=at + SECOND, expires_at=at + 9 * SECOND))
     worlds[0].now += 2 * SECOND
     worlds[0].timers(slots=1)
     worlds[1].now += 20 * SECOND
