@@ -8,7 +8,6 @@ logged or shown, only its `label`, for it may hold a password.
 from __future__ import annotations
 
 import sqlite3
-import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any, Final, cast
@@ -33,6 +32,7 @@ from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
+from .clock import now_us
 from .dialect import SqliteConnection, postgres_session, sqlite_session
 from .errors import ConnectionLost, RepositoryError
 from .statements import PG_CLOCK
@@ -188,7 +188,7 @@ def clock(connection: Connection) -> ColumnElement[int]:
     """Give the database's clock in microseconds, as an expression for one statement."""
     if connection.dialect.name == "postgresql":
         return literal_column(PG_CLOCK, BigInteger())
-    return literal(time.time_ns() // 1000)  # SQLite runs in this process: its clock is ours
+    return literal(now_us())  # SQLite runs in this process: its clock is ours
 
 
 def insert_into(connection: Connection, table: Table) -> Any:

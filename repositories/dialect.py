@@ -22,6 +22,7 @@ from psycopg.types.string import TextLoader
 from sqlalchemy import Executable, Float, Integer
 from sqlalchemy.dialects import postgresql, sqlite
 
+from .clock import now_us
 from .connection import Row
 from .errors import ConnectionLost, RepositoryError
 from .records import TASK_COLUMNS
@@ -209,11 +210,6 @@ _PRIORITY: Final = TASK_COLUMNS.index("priority")
 _READY_AT: Final = TASK_COLUMNS.index("ready_at")
 
 
-def _now() -> int:
-    """SQLite's clock is this machine's."""
-    return time.time_ns() // 1000
-
-
 #: One writer per file and process takes turns here before it asks for the file's lock.
 _GATES: Final[dict[str, threading.RLock]] = {}
 _GATES_LOCK: Final = threading.Lock()
@@ -337,10 +333,10 @@ class SqliteConnection:
         return range(last - count + 1, last + 1)
 
     def fence(self, engine_id: str, batch: int, ttl: int) -> Any:
-        return self.run("fence", {"me": engine_id, "n": batch, "until": _now() + ttl})
+        return self.run("fence", {"me": engine_id, "n": batch, "until": now_us() + ttl})
 
     def clock(self) -> Any:
-        return [(_now(),)]
+        return [(now_us(),)]
 
     def lock_instances(self, ids: Sequence[str]) -> Any:
         return self._each("get_instance", [(i,) for i in sorted(set(ids))])
@@ -357,7 +353,7 @@ class SqliteConnection:
         return self.lock_instances([row[0] for row in found[:limit]]), found[:limit]
 
     def peek_due(self, limit: int) -> tuple[Any, Any]:
-        found = self.rows(self.run("due_read", {"now": _now(), "peek": limit, **_NO_OFFSET}))
+        found = self.rows(self.run("due_read", {"now": now_us(), "peek": limit, **_NO_OFFSET}))
         return self.lock_instances([row[0] for row in found]), found
 
     def _each(self, name: str, keys: Iterable[tuple[Any, ...]]) -> list[Row]:
