@@ -219,8 +219,10 @@ def read_yaml(data: bytes, label: str) -> Mapping[str, Any]:
     """A YAML document of the same shape. Raises DefinitionError naming the line."""
     import yaml
 
+    from .yaml_loader import load_yaml
+
     try:
-        found = yaml.safe_load(data)
+        found = load_yaml(data)
     except (yaml.YAMLError, ValueError, RecursionError) as exc:  # a date that does not exist is a ValueError
         mark = getattr(exc, "problem_mark", None)
         place = f" at line {mark.line + 1}, column {mark.column + 1}" if mark is not None else ""

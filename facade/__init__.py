@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from strataflow.engine.builder import Scope, Workflow, expr
     from strataflow.engine.catalog import Registered
     from strataflow.engine.config import EngineConfig
     from strataflow.engine.errors import (
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     )
     from strataflow.engine.membership import Lease
     from strataflow.engine.quick import run
+    from strataflow.engine.starts import StartOptions
     from strataflow.engine.status import WorkflowStatus
     from strataflow.engine.workflow_engine import WorkflowEngine
     from strataflow.executors.base import ExecutionContext, TaskContext
@@ -61,12 +63,16 @@ _HOME = {
     "Problem": "engine.errors",
     "Registered": "engine.catalog",
     "SchemaError": "engine.errors",
+    "Scope": "engine.builder",
     "StaleLease": "engine.errors",
+    "StartOptions": "engine.starts",
     "TaskContext": "executors.base",
     "WaitTimeout": "engine.errors",
+    "Workflow": "engine.builder",
     "WorkflowEngine": "engine.workflow_engine",
     "WorkflowFailed": "engine.errors",
     "WorkflowStatus": "engine.status",
+    "expr": "engine.builder",
     "run": "engine.quick",
 }
 
@@ -91,13 +97,17 @@ __all__ = [
     "Problem",
     "Registered",
     "SchemaError",
+    "Scope",
     "StaleLease",
+    "StartOptions",
     "TaskContext",
     "WaitTimeout",
+    "Workflow",
     "WorkflowEngine",
     "WorkflowFailed",
     "WorkflowStatus",
     "__version__",
+    "expr",
     "run",
 ]
 

@@ -123,7 +123,7 @@ class Harness:
             with self._lock:
                 made = self._calls.setdefault(name, [])
                 made.append(Call(ctx.path, ctx.attempt, config))
-                step: Any = mock if script is None else script[min(len(made), len(script)) - 1]
+                step: Any = cast("Any", mock) if script is None else script[min(len(made), len(script)) - 1]
             if isinstance(step, Exception):
                 raise step
             if not callable(step):

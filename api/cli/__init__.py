@@ -10,7 +10,7 @@ from typing import Annotated, Final, NoReturn
 
 import typer
 
-from . import database, definitions, explaining, inspect, lifecycle, logs, run, upkeep, worker
+from . import database, definitions, explaining, formatting, inspect, lifecycle, logs, run, upkeep, worker
 from .commands import Adder
 from .errors import CommandGroup
 from .output import say
@@ -22,7 +22,7 @@ _PANELS: Final = {
     "Run": (run, worker),
     "Change": (lifecycle,),
     "Look": (inspect, explaining, logs),
-    "Define": (definitions,),
+    "Define": (definitions, formatting),
     "Operate": (upkeep, database),
 }
 

@@ -116,10 +116,10 @@ def test_a_bad_expression_is_refused_with_its_position(local: Cli) -> None:
     [
         ("a: [\n", "line 2"),
         ("- a\n", "no mapping"),
-        ("day: 2026-99-99\n", "not YAML"),
+        ("dsl: '1'\ndsl: '1'\n", "twice"),
         (
-            "dsl: '1'\nname: t.y\nnodes:\n  a:\n    run: core.noop\n    with: {day: 2026-11-20}\n",
-            "/nodes/a/with/day",
+            "dsl: '1'\nname: t.y\nnodes:\n  a:\n    run: core.noop\n    with: !!binary aGVsbG8=\n",
+            "/nodes/a/with",
         ),
     ],
 )
@@ -127,6 +127,32 @@ def test_yaml_is_refused_like_json(local: Cli, content: str, part: str) -> None:
     flow = local.file("flow.yaml", content)
     for command in ("run", "start", "register", "validate"):
         assert part in local(command, flow, code=2).err
+
+
+def test_yaml_has_no_dates_and_no_other_booleans(local: Cli) -> None:
+    lines = [
+        "dsl: '1'",
+        "name: t.y",
+        "nodes:",
+        "  a:",
+        "    run: core.noop",
+        "    with: {day: 2026-11-20, answer: yes}",
+        "    on_error:",
+        "      - on: ['x.*']",
+        "        output: 1",
+    ]
+    flow = local.file("flow.yaml", "\n".join(lines))
+    assert local("run", flow, "--json").json["output"] == {"a": {"day": "2026-11-20", "answer": "yes"}}
+
+
+def test_fmt_writes_one_layout_and_checks_it(local: Cli) -> None:
+    flow = local.file(
+        "flow.json", '{"nodes": {"a": {"with": 1, "run": "core.noop"}}, "name": "t.f", "dsl": "1"}'
+    )
+    assert "would change" in local("fmt", flow, "--check", code=1).out
+    assert local("fmt", flow, "--json").json == {"changed": [str(flow)]}
+    assert flow.read_text().startswith('{\n  "dsl": "1",\n  "name": "t.f",\n  "nodes"')
+    assert local("fmt", flow, "--check").out == ""
 
 
 BAD_INPUTS = {
