@@ -94,7 +94,8 @@ def _lines(value: Any, depth: int, *, broken: bool = True) -> str:
     if isinstance(value, dict):
         members = cast("dict[str, Any]", value).items()
         rows = [
-            f"{inner}{json.dumps(key, ensure_ascii=False)}: {_lines(each, depth + 1, broken=not depth and key == 'nodes')}"
+            f"{inner}{json.dumps(key, ensure_ascii=False)}: "
+            + _lines(each, depth + 1, broken=not depth and key == "nodes")
             for key, each in members
         ]
         return "{\n" + ",\n".join(rows) + f"\n{outer}}}"
