@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ..repositories import views
 from ..repositories.database import Database
 from ..repositories.records import TERMINAL_TASK_STATES
+from .addresses import resolve_keys
 from .errors import Conflict
 from .evaluate import as_payload
 from .events import (
@@ -91,7 +92,8 @@ class Control:
 
     async def retry_workflow(self, instance_id: str, *nodes: str, reason: str = "retried") -> Applied:
         """Try again what failed, or the given tasks and what follows. Raises NotFound, Conflict, IllegalTransition."""
-        answer = await asyncio.wrap_future(self.scheduler.retry_task(instance_id, *nodes, reason=reason))
+        paths = await asyncio.to_thread(resolve_keys, self.database, instance_id, nodes)
+        answer = await asyncio.wrap_future(self.scheduler.retry_task(instance_id, *paths, reason=reason))
         self.parts.waiters.poke()
         return answer
 
@@ -100,7 +102,8 @@ class Control:
 
         Raises NotFound, Conflict, IllegalTransition.
         """
-        return await self._apply(RollbackInstance(instance_id, reason, targets, compensate=True))
+        paths = await asyncio.to_thread(resolve_keys, self.database, instance_id, targets)
+        return await self._apply(RollbackInstance(instance_id, reason, paths, compensate=True))
 
     async def signal_workflow(
         self, instance_id: str, name: str, payload: Any = None, *, signal_id: str | None = None

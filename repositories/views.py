@@ -168,15 +168,22 @@ def tasks(
     *,
     state: TaskState | None = None,
     scope: str | None = None,
+    under: str | None = None,
     limit: int = 100,
     after: str | None = None,
 ) -> list[TaskRow]:
-    """Give a page of an instance's tasks in path order; `after` is the last path seen, `scope` the owning container."""
+    """Give a page of an instance's tasks in path order; `after` is the last path seen.
+
+    `scope` owns them itself; `under` is a task around them, at any depth.
+    """
     page = _tasks_of(instance_id).order_by(TASKS.c.path).limit(page_size(limit))
     if state is not None:
         page = page.where(TASKS.c.state == state)
     if scope is not None:
         page = page.where(TASKS.c.scope == scope)
+    if under is not None:
+        beyond = func.substr(TASKS.c.path, len(under) + 1, 1)
+        page = page.where(TASKS.c.path > under, TASKS.c.path < under + "]", beyond.in_([".", "[", "#", "!"]))
     if after is not None:
         page = page.where(TASKS.c.path > after)
     return [task_of(row) for row in connection.execute(page)]

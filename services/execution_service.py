@@ -123,14 +123,23 @@ class ExecutionService:
             left = None if left is None else left - len(page)
 
     def tasks(
-        self, instance_id: str, *, state: TaskState | None = None, whole: bool = True
+        self,
+        instance_id: str,
+        *,
+        state: TaskState | None = None,
+        under: str | None = None,
+        after: str = "",
+        whole: bool = True,
     ) -> Iterator[TaskView]:
         """The instance's nodes and map items in path order, each with what it got and what it gave.
 
+        `under` takes only what is inside one task (`settle`, `settle["ACME"]`), `after` goes on behind a path.
         Not `whole` is for a quick look: without inputs, and without outputs that are put together from many rows.
         """
         with engine_errors():
-            yield from TaskViews(self._database, self._catalog).of(instance_id, state=state, whole=whole)
+            yield from TaskViews(self._database, self._catalog).of(
+                instance_id, state=state, under=under, after=after, whole=whole
+            )
 
     def history(self, instance_id: str) -> Iterator[HistoryRow]:
         """Every transition, oldest first."""

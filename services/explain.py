@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from ..engine.addresses import resolve_path
 from ..engine.errors import NotFound
 from ..engine.outputs import iso
 from ..engine.plan import Plan, PlanNode, address_of
@@ -109,6 +110,7 @@ class Explainer:
             engines = views.engines(connection)
             now = views.now(connection)
             holder = _holder(connection, view)
+            path = resolve_path(self._database, view.id, path) if path is not None else None
             wanted = views.task(connection, view.id, path) if path is not None else None
             plan = self._catalog.plan(view.definition_id)
             if path is not None and wanted is None and address_of(path) not in plan.nodes:

@@ -14,6 +14,7 @@ from typing import Any, Final
 from ..engine.catalog import Catalog
 from ..engine.errors import NotFound
 from ..engine.plan import PlanNode
+from ..engine.rows import VARS
 from ..engine.translate import engine_errors
 from ..repositories import views
 from ..repositories.database import Database
@@ -60,6 +61,8 @@ class NodeProgress:
     #: Microseconds since 1970.
     started_at: int | None = None
     ended_at: int | None = None
+    #: Name of the signal it waits for.
+    signal: str | None = None
 
 
 @dataclass(slots=True, frozen=True)
@@ -174,4 +177,5 @@ def _progress(
         message=message,
         started_at=row.started_at,
         ended_at=row.ended_at,
+        signal=row.awaits if row.awaits != VARS else None,
     )

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
+from ..engine.addresses import resolve_path
 from ..engine.catalog import Catalog
 from ..engine.errors import ExpressionError, NotFound
 from ..engine.outputs import OutputReader, iso
@@ -76,10 +77,17 @@ class TaskViews:
         self._outputs = OutputReader(database)
 
     def of(
-        self, instance_id: str, *, state: TaskState | None = None, whole: bool = True
+        self,
+        instance_id: str,
+        *,
+        state: TaskState | None = None,
+        under: str | None = None,
+        after: str = "",
+        whole: bool = True,
     ) -> Iterator[TaskView]:
-        """Nodes and items in path order; the root, which is the instance itself, is left out. Raises NotFound.
+        """Nodes and items in path order, behind `after`; the root, which is the instance itself, is left out.
 
+        `under` takes only what is inside this task. Raises NotFound.
         Not `whole` is for a quick look: without inputs, and without outputs that are put together from many rows.
         """
         with self._database.read() as connection:
@@ -90,10 +98,12 @@ class TaskViews:
             )
         plan = self._catalog.plan(instance.definition_id)
         inputs = InputsView(self._database, plan, instance)
-        after = ""
+        inside = resolve_path(self._database, instance_id, under) if under is not None else None
         while True:
             with self._database.read() as connection:
-                rows = views.tasks(connection, instance_id, state=state, limit=_PAGE, after=after)
+                rows = views.tasks(
+                    connection, instance_id, state=state, under=inside, limit=_PAGE, after=after
+                )
             got = inputs.of(rows) if whole else {}
             with self._database.read() as connection:
                 page = [

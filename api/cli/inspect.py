@@ -135,20 +135,28 @@ def tasks(
     id_: Id,
     *,
     state: Annotated[str | None, typer.Option("--state", metavar="STATE", help="Only these.")] = None,
+    under: Annotated[
+        str | None, typer.Option("--under", metavar="PATH", help="Only inside this task: `settle`.")
+    ] = None,
+    after: Annotated[
+        str, typer.Option("--after", metavar="PATH", help="Only behind this path: the next page.")
+    ] = "",
     limit: Limit = None,
     db: Db = DB_DEFAULT,
     json: Json = False,
 ) -> None:
     """List the nodes and map items of an instance.
 
-    With --json every row has `input`, the node's `with` as its last attempt saw it.
+    With --json every row has `input`, the node's `with` as its last attempt saw it. An item of a map with `key` can be
+    named by it: --under 'settle["ACME"]'.
     """
     from ...repositories.records import TaskState
     from ...services.container import reading
 
     wanted = _state(state, TaskState)
     with reading(make_options(db)) as services:
-        found = services.executions.tasks(services.executions.resolve(id_), state=wanted, whole=json)
+        instance_id = services.executions.resolve(id_)
+        found = services.executions.tasks(instance_id, state=wanted, under=under, after=after, whole=json)
         if json:
             emit_list(task.as_json() for task in islice(found, limit))
             return

@@ -105,7 +105,18 @@ def draw(snapshot: Snapshot, *, max_nodes: int | None = None) -> RenderableType:
     for node in chosen:
         _add_row(table, node, snapshot.now)
     hidden = sum(snapshot.counts.values()) - len(chosen)
-    return Group(heading, table, *([_rest(snapshot.counts, chosen)] if hidden else []))
+    below = [_rest(snapshot.counts, chosen)] if hidden else []
+    return Group(heading, table, *below, *_signals_wanted(snapshot))
+
+
+def _signals_wanted(snapshot: Snapshot) -> list[RenderableType]:
+    """What to type, in another terminal, for the signals it waits for."""
+    from rich.text import Text
+
+    names = dict.fromkeys(node.signal for node in snapshot.nodes if node.signal)
+    return [
+        Text(f"to go on: strataflow signal {short(snapshot.id)} {name}", style="yellow") for name in names
+    ]
 
 
 def _chosen(nodes: tuple[NodeProgress, ...], limit: int | None) -> list[NodeProgress]:
