@@ -32,6 +32,7 @@ from .outcomes import (
     Entered,
     Expanded,
     Failed,
+    Limited,
     Received,
     Released,
     RetryLater,
@@ -123,10 +124,22 @@ def _apply_outcome(ripple: Ripple, row: TaskRow, event: TaskEnded) -> None:  # n
             ripple.choices.chose(row, _node(ripple, row), outcome)
         case Started():
             child_started(ripple, row, outcome)
+        case Limited():
+            _limits_known(ripple, row, outcome)
         case Entered():
             ripple.enter(ripple.draft.move(row, TaskEvent.ENTER, "entered"))
         case _:
             assert_never(outcome)
+
+
+def _limits_known(ripple: Ripple, row: TaskRow, outcome: Limited) -> None:
+    row = ripple.draft.edit(row.path, counters=True)
+    row.phase = None
+    remember(row, limits={"key": outcome.key, "mutex": list(outcome.mutex)})
+    if ripple.is_stopped(row):
+        ripple.ended(ripple.draft.move(row, TaskEvent.CANCEL, "scope closed"))
+    else:
+        ripple.ready(row, "limits known")
 
 
 def _expanded(ripple: Ripple, row: TaskRow, node: PlanNode, outcome: Expanded) -> None:
@@ -198,7 +211,7 @@ def _too_late(draft: Draft, row: TaskRow, delay: int) -> bool:
 def claim(draft: Draft, event: Claim) -> Applied:
     """Take a ready task, unless its instance or a scope around it starts nothing new."""
     row = draft.row(event.path) if draft.has_instance else None
-    if row is None or row.state is not TaskState.QUEUED:
+    if row is None or row.state not in {TaskState.QUEUED, TaskState.BLOCKED}:
         return Applied("ignored", event.instance_id)
     state = draft.instance.state
     if state is InstanceState.PAUSED:
@@ -209,9 +222,10 @@ def claim(draft: Draft, event: Claim) -> Applied:
         return answered(draft, "ignored")
     if draft.instance.sweeps and ripple.is_stopped(row):
         return answered(draft, "ignored")
-    if runs_executor(row) and draft.slots <= 0:
+    if not runs_executor(row):
+        ripple.claim(row, "claimed")
+    elif draft.slots <= 0 or not ripple.admit(row):
         return answered(draft, "ignored")
-    ripple.claim(row, "claimed")
     return answered(draft)
 
 
@@ -242,6 +256,9 @@ def _timer_over(ripple: Ripple, row: TaskRow) -> None:
     node = node_of(ripple.plan, row)
     if row.state is TaskState.RETRYING:
         ripple.ready(row, "backoff over")
+    elif row.state is TaskState.BLOCKED:
+        draft = ripple.draft
+        draft.move(row, TaskEvent.READY, "the limit's rate has room")
     elif row.state is TaskState.PENDING:
         ripple.ended(ripple.draft.move(row, TaskEvent.SKIP, "a dependency cannot hold any more"))
     elif row.state is TaskState.WAITING and node is not None and node.kind == "wait":

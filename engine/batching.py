@@ -87,5 +87,9 @@ class BatchReport:
     ready_elsewhere: tuple[str, ...] = ()
     #: Earliest `wake_at` that this batch wrote.
     wake_at: int | None = None
+    #: Counters of limits that have room again while tasks wait for them.
+    freed: set[str] = field(default_factory=set[str])
+    #: Queues that somebody has paused.
+    paused: frozenset[str] = frozenset()
     #: What this batch told other instances: to be submitted at once, or found by whoever looks.
     messages: list[MessageRow] = field(default_factory=list[MessageRow])

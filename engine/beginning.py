@@ -85,6 +85,7 @@ def begin(
     if isinstance(event, StartInstance):
         row.key, row.mutex = event.key, event.mutex
         row.start_at, row.expires_at = event.start_at, event.expires_at
+        row.queue, row.priority, row.scheduled_for = event.queue, event.priority, event.scheduled_for
         row.parent_id, row.parent_path, row.depth = event.parent_id, event.parent_path, event.depth
     draft.begin(row, reason)
     row.inputs, row.inputs_ref = draft.store(event.inputs)

@@ -88,6 +88,10 @@ def templates_of(plan: Plan, row: TaskRow) -> tuple[list[Template], bool]:
         case "turn":
             rule = given(given(node, "node").loop, "loop")
             return _present([rule.while_, rule.until]), False
+        case "limits":
+            node = given(node, "node")
+            limits = given(node.limits, "limits")
+            return _present([node.when, limits.key, *limits.mutex]), False
         case _:
             node = given(node, "node")
             wanted = [node.when, node.with_, node.set_, node.items, node.key, *node.cases]

@@ -65,15 +65,22 @@ class Decision:
     #: The instance after the fold; None when it does not exist.
     instance: InstanceRow | None = None
     root: TaskRow | None = None
+    #: Counters of limits that the fold changed, and those that have room for a task that waits.
+    counters: list[str] = field(default_factory=list[str])
+    freed: set[str] = field(default_factory=set[str])
 
 
 @dataclass(slots=True, frozen=True)
 class Need:
-    """What to read before the fold can be done: paths, a sweep as (scope path, last path handled), a question."""
+    """What to read before the fold can be done: paths, a sweep as (scope path, last path handled), a question.
+
+    `limits` are counters to lock.
+    """
 
     keys: tuple[str, ...]
     sweep: tuple[str, str] | None
     ask: Ask | None = None
+    limits: tuple[str, ...] = ()
 
 
 def decide(plan: Plan, snapshot: Snapshot, events: Sequence[Event], terms: Terms) -> Decision | Need:
@@ -84,7 +91,7 @@ def decide(plan: Plan, snapshot: Snapshot, events: Sequence[Event], terms: Terms
         try:
             return _fold(draft, events, refused)
         except NeedRows as need:
-            return Need(need.keys, need.sweep, need.ask)
+            return Need(need.keys, need.sweep, need.ask, need.limits)
         except _Refused as refusal:
             refused[refusal.index] = refusal.error
 
@@ -117,6 +124,8 @@ def _fold(draft: Draft, events: Sequence[Event], refused: dict[int, EngineError]
         slots_used=draft.terms.slots - draft.slots,
         instance=instance,
         root=draft.peek(""),
+        counters=draft.limits.commit(),
+        freed=draft.limits.freed,
     )
 
 

@@ -12,7 +12,8 @@ from typing import Annotated, Any, Final, Literal, cast
 
 from pydantic import Discriminator, Field, Tag
 
-from .definition_parts import TAG_MARK, Defaults, Fail, Join, Loop, Model, Needs, Retry, Start, join_tag
+from .definition_pace import Limits, Schedule, TotalLimits
+from .definition_parts import TAG_MARK, Defaults, Fail, JoinField, Loop, Model, Needs, Retry, Start
 from .field_texts import (
     ErrorPattern,
     ExecutorName,
@@ -30,7 +31,6 @@ from .fields import (
     Instant,
     ItemKey,
     ItemSource,
-    JoinNeed,
     Priority,
     QueueName,
     Timeout,
@@ -156,17 +156,14 @@ class RunNode(Node):
     )
     queue: QueueName = Field(default="default", description="Queue of the task.")
     priority: Priority = Field(default=0, description="Higher runs first.")
+    limits: Limits | None = Field(
+        default=None, description="How many of its tasks run at once, in all runs together, and how fast."
+    )
 
     @property
     def verb(self) -> Verb:
         """Give `run`."""
         return "run"
-
-
-_Join = Annotated[
-    Annotated[JoinNeed, Tag(TAG_MARK + "text")] | Annotated[Join, Tag(TAG_MARK + "object")],
-    Discriminator(join_tag),
-]
 
 
 class MapNode(Node):
@@ -177,7 +174,7 @@ class MapNode(Node):
     as_: PlainName = Field(default="item", alias="as", description="Name of the item inside the body.")
     index: PlainName = Field(default="index", description="Name of the item's position, from 0.")
     concurrency: Concurrency = Field(default=None, description="Items at work at once; absent = no limit.")
-    join: _Join = Field(
+    join: JoinField = Field(
         default="all", description="When the map is met; a text or number is short for `need`."
     )
     key: ItemKey = Field(
@@ -200,7 +197,9 @@ class ParallelNode(Node):
         description="The branches by name: one node each, or `{nodes, output}`."
     )
     concurrency: Concurrency = Field(default=None, description="Branches at work at once; absent = no limit.")
-    join: _Join = Field(default="all", description="When it is met; a text or number is short for `need`.")
+    join: JoinField = Field(
+        default="all", description="When it is met; a text or number is short for `need`."
+    )
 
     @property
     def verb(self) -> Verb:
@@ -362,6 +361,10 @@ class Definition(Model):
     )
     start: Start | None = Field(
         default=None, description="How starts of the same workflow behave towards each other."
+    )
+    schedule: Schedule | None = Field(default=None, description="When it starts by itself.")
+    limits: TotalLimits | None = Field(
+        default=None, description="How many tasks of all its runs together run at once, and how fast."
     )
     defaults: Defaults = Field(
         default_factory=Defaults, description="For `run` nodes that say nothing themselves."

@@ -19,6 +19,7 @@ from .field_texts import (
 )
 from .fields import (
     Condition,
+    Count,
     Delay,
     ItemSource,
     JoinNeed,
@@ -27,7 +28,6 @@ from .fields import (
     Share,
     Timeout,
     Times,
-    Turns,
 )
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "EndState",
     "Fail",
     "Join",
+    "JoinField",
     "Loop",
     "Model",
     "Need",
@@ -44,7 +45,6 @@ __all__ = [
     "Needs",
     "Retry",
     "Start",
-    "join_tag",
 ]
 
 #: First character of every union tag: tells a tag from a member in an error's location.
@@ -70,8 +70,7 @@ def _entry_tag(value: Any) -> str:
     return TAG_MARK + ("group" if grouped else "object")
 
 
-def join_tag(value: Any) -> str:
-    """Tag of a `join`, which is an object or its `need` alone."""
+def _join_tag(value: Any) -> str:
     return TAG_MARK + ("object" if isinstance(value, (dict, Join)) else "text")
 
 
@@ -180,6 +179,13 @@ class Join(Model):
     )
 
 
+#: A `join` is an object, or its `need` alone.
+JoinField = Annotated[
+    Annotated[JoinNeed, Tag(TAG_MARK + "text")] | Annotated[Join, Tag(TAG_MARK + "object")],
+    Discriminator(_join_tag),
+]
+
+
 class Loop(Model):
     """How often a loop turns: exactly one of `while`, `until`, `times` and `for`."""
 
@@ -191,9 +197,9 @@ class Loop(Model):
     for_: ItemSource = Field(
         default=None, alias="for", description="The list, or object, whose items get a turn each."
     )
-    max: Turns = Field(default=1000, description="More turns fail the loop with `loop_limit`.")
+    max: Count = Field(default=1000, description="More turns fail the loop with `loop_limit`.")
     every: Delay = Field(default="0s", description="Pause from the end of a turn to the start of the next.")
-    keep_last: Turns = Field(default=100, description="Rows of older turns are deleted.")
+    keep_last: Count = Field(default=100, description="Rows of older turns are deleted.")
 
 
 class Fail(Model):

@@ -19,10 +19,12 @@ from ..repositories.records import (
     InstanceRow,
     InstanceState,
     JournalRow,
+    LimitRow,
     TaskRow,
     TaskState,
 )
 from .errors import NotFound
+from .limits import NO_CONTROL, RATE, Control, Ledger, Refusal, held_by
 from .outcomes import Payload
 from .plan import Plan
 from .states import InstanceEvent, TaskEvent, next_instance_state, next_task_state
@@ -32,7 +34,9 @@ __all__ = ["SWEEP_LIMIT", "Ask", "Draft", "NeedRows", "Snapshot", "Terms", "unde
 #: A question to the database beside rows: its kind and arguments.
 Ask = tuple[str, ...]
 #: States in which a row may carry a timer.
-_TIMED = frozenset({TaskState.QUEUED, TaskState.WAITING, TaskState.RETRYING, TaskState.PAUSED})
+_TIMED = frozenset(
+    {TaskState.QUEUED, TaskState.BLOCKED, TaskState.WAITING, TaskState.RETRYING, TaskState.PAUSED}
+)
 #: Rows that one transaction may stop, skip or make beyond the ones an event concerns.
 SWEEP_LIMIT = 1_000
 
@@ -71,20 +75,36 @@ class Terms:
     queues: frozenset[str] | None = None
     #: Executor slots that may be given to tasks of this instance without asking the ready index.
     slots: int = 0
+    #: What people have set for limits and queues.
+    control: Control = NO_CONTROL
+    #: Counters that were read under their locks; shared by all instances of the transaction.
+    limits: dict[str, LimitRow] = field(default_factory=dict["str", "LimitRow"])
     #: Ready tasks of this priority wait for a slot: a lower one may not overtake. None = nobody waits.
     floor: int | None = None
 
 
 class NeedRows(Exception):
-    """What was not read: `keys` are paths, `sweep` is (scope path, last path handled), `ask` any other question."""
+    """What was not read: `keys` are paths, `sweep` is (scope path, last path handled), `ask` any other question.
+
+    `limits` are names of counters.
+    """
 
     def __init__(
-        self, keys: tuple[str, ...] = (), sweep: tuple[str, str] | None = None, ask: Ask | None = None
+        self,
+        keys: tuple[str, ...] = (),
+        sweep: tuple[str, str] | None = None,
+        ask: Ask | None = None,
+        limits: tuple[str, ...] = (),
     ) -> None:
-        super().__init__(keys, sweep, ask)
+        super().__init__(keys, sweep, ask, limits)
         self.keys = keys
         self.sweep = sweep
         self.ask = ask
+        self.limits = limits
+
+
+def _ask_limits(names: tuple[str, ...]) -> None:
+    raise NeedRows(limits=names)
 
 
 class Draft:
@@ -106,6 +126,8 @@ class Draft:
         self._rows: dict[str, TaskRow] = {}
         self._new: set[str] = set()
         self._counted: set[str] = set()
+        #: Counters of limits, as this fold leaves them.
+        self.limits = Ledger(terms.limits, _ask_limits)
 
     # --- reading
 
@@ -250,8 +272,10 @@ class Draft:
 
     def _shift(self, row: TaskRow, old: TaskState | None, event: TaskEvent, reason: str) -> None:
         new = next_task_state(old, event, label=row.path)
+        if row.holds is not None or row.blocked_on is not None:
+            self._leave_limits(row)
         row.state = new
-        row.ready_at = self.now if new is TaskState.QUEUED else None
+        row.ready_at = (row.blocked_at or self.now) if new is TaskState.QUEUED else None
         row.engine = self.terms.engine if new is TaskState.RUNNING else None
         row.ended_at = self.now if new in TERMINAL_TASK_STATES else None
         if row.cursor is None or row.closed is None:  # else a sweep goes on, whatever its scope's state
@@ -261,6 +285,35 @@ class Draft:
             self._counted.add(row.path)
         # what a claim only evaluates is no attempt: an attempt ends once
         self._journal(row.path, row.attempt if row.phase is None else 0, old, new, reason)
+
+    def _leave_limits(self, row: TaskRow) -> None:
+        """Whatever the way out of `running` or `blocked` is: give back what it took, leave the line."""
+        if row.holds is not None:
+            self.limits.give(held_by(row), self.now)
+            row.holds = None
+        if row.blocked_on is not None:
+            self.limits.wait(row.blocked_on, -1)
+            row.blocked_on = None
+        self._counted.add(row.path)
+
+    def block(self, row: TaskRow, refusal: Refusal) -> None:
+        """Take a ready task out of the ready index until a limit has room."""
+        since = row.blocked_at or row.ready_at or self.now
+        row = self.move(row, TaskEvent.BLOCK, refusal.reason)
+        row.blocked_at = since
+        row.blocked_on = refusal.name if refusal.until is None else RATE + refusal.name
+        row.wake_at = refusal.until
+        self._counted.add(row.path)
+        self.limits.wait(row.blocked_on, 1)
+
+    def stay_blocked(self, row: TaskRow, refusal: Refusal) -> None:
+        """Another limit refuses it now: it waits there, without a change of state."""
+        row = self.edit(row.path, counters=True)
+        if row.blocked_on is not None:
+            self.limits.wait(row.blocked_on, -1)
+        row.blocked_on = refusal.name if refusal.until is None else RATE + refusal.name
+        row.wake_at = refusal.until
+        self.limits.wait(row.blocked_on, 1)
 
     def move_instance(self, event: InstanceEvent, reason: str) -> None:
         """Change the instance's state by an event. Raises IllegalTransition before anything is changed."""

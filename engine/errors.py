@@ -7,7 +7,8 @@
     ├── ExpressionError        an expression is malformed or cannot be evaluated
     ├── NotFound               no such instance, definition or task
     ├── Conflict               the request contradicts the stored state
-    │   └── IllegalTransition  this state does not allow this event; nothing was written
+    │   ├── IllegalTransition  this state does not allow this event; nothing was written
+    │   └── QueueFull          a queue holds as many tasks as it may; nothing was started
     ├── SchemaError            the database has no schema, an older one, or a newer one
     ├── DatabaseUnavailable    the database cannot be reached or written
     ├── StaleLease             the caller no longer holds the task; its result was dropped
@@ -36,6 +37,7 @@ __all__ = [
     "NotFound",
     "PayloadError",
     "Problem",
+    "QueueFull",
     "SchemaError",
     "StaleLease",
     "WaitTimeout",
@@ -153,6 +155,12 @@ class IllegalTransition(Conflict):
         self.entity, self.state, self.event, self.id = entity, state, event, id
         label = f"{entity} {id}" if id else entity
         super().__init__(f"{label} is {state}: it cannot take {event}.")
+
+
+class QueueFull(Conflict):
+    """Raised when a queue holds as many tasks as it may: nothing was started."""
+
+    code = "queue_full"
 
 
 class SchemaError(EngineError):

@@ -24,6 +24,7 @@ from .outcomes import (
     Entered,
     Expanded,
     Failed,
+    Limited,
     Outcome,
     Payload,
     Received,
@@ -43,6 +44,7 @@ __all__ = ["Evaluator", "Ready", "as_payload"]
 
 #: What the column of a map's concurrency holds; more is no limit anyway.
 _WIDEST = 2**31 - 1
+_LONGEST_NAME = 512
 
 
 @dataclass(slots=True)
@@ -105,8 +107,10 @@ class Evaluator:
         row, node = task.row, task.plan.nodes[address_of(task.row.path)]
         if row.phase == "turn":
             return self._turn(node, wanted, row, roots)
-        if row.phase is None and node.when is not None and not node.when.render_bool(roots):
+        if row.phase in {None, "limits"} and node.when is not None and not node.when.render_bool(roots):
             return Skipped("when is false")
+        if row.phase == "limits":
+            return _counters(node, roots)
         match node.kind:
             case "run":
                 # A copy of its own: rendered values share parts with the cache, and user code may change what it gets.
@@ -271,6 +275,23 @@ def _handle(task: ClaimedTask, roots: Mapping[str, Any]) -> Outcome:
     if entry.action == "output":
         return Succeeded(as_payload(value))
     return Failed(TaskError(str(value["code"]), str(value["message"]), retryable=False))
+
+
+def _counters(node: PlanNode, roots: dict[str, Any]) -> Outcome:
+    """The names of the counters that a task's limits mean."""
+    rule = given(node.limits, "limits")
+    key = None if rule.key is None else rule.key.render(roots)
+    groups = [each for template in rule.mutex for each in _names(template.render(roots))]
+    for what, found in (("limits.key", key), *(("limits.mutex", group) for group in groups)):
+        if isinstance(found, bool) or not isinstance(found, str | int | None):
+            return _bad(f"{what} must give text or a whole number, not {found!r}")
+        if len(str(found)) > _LONGEST_NAME:
+            return _bad(f"{what} gives {len(str(found))} characters; at most {_LONGEST_NAME} are a name")
+    return Limited(None if key is None else str(key), tuple(dict.fromkeys(str(group) for group in groups)))
+
+
+def _names(value: Any) -> list[Any]:
+    return cast("list[Any]", value) if isinstance(value, list) else [value]
 
 
 def _set(node: PlanNode, roots: dict[str, Any]) -> Outcome:

@@ -53,6 +53,11 @@ class StartInstance:
     #: Not before this instant; and expired when it has not begun by `expires_at` (microseconds).
     start_at: int | None = None
     expires_at: int | None = None
+    #: Queue and priority of its tasks whose nodes say none.
+    queue: str | None = None
+    priority: int | None = None
+    #: The instant of the schedule's firing that starts it.
+    scheduled_for: int | None = None
     #: The flow task that starts it.
     parent_id: str | None = None
     parent_path: str | None = None

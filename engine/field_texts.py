@@ -15,6 +15,8 @@ from pydantic_core import PydanticCustomError
 
 __all__ = [
     "COMPUTED_SCHEMA",
+    "CounterKey",
+    "CounterName",
     "ErrorCode",
     "ErrorPattern",
     "ExecutorName",
@@ -49,6 +51,9 @@ _CODE: Final = r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$"
 _EXECUTOR: Final = r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)+$"
 _WORKFLOW: Final = r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}$"
 _PATTERN: Final = r"^(\*|[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*(\.\*)?)$"
+_COUNTER: Final = r"^[A-Za-z0-9_.-]{1,63}$"
+#: Characters of a constant key or mutex; what an expression gives is measured by the engine.
+_LONGEST_KEY: Final = 512
 #: A string that holds an expression.
 COMPUTED_SCHEMA: Final = {"type": "string", "pattern": r"\{\{"}
 
@@ -76,7 +81,8 @@ def plain_text(value: Any) -> str:
         raise fail(
             "expression_not_allowed",
             "no expression is evaluated here",
-            "expressions are allowed in with, when, map, key, concurrency, loop, switch, wait, set, output, fail",
+            "expressions are allowed in with, when, map, key, mutex, concurrency, loop, switch, wait, set, output "
+            "and fail",
         )
     return value
 
@@ -97,6 +103,13 @@ def _key_text(value: Any) -> str:
     if not value:
         raise fail("bad_value", "must not be empty", "write e.g. '{{ inputs.id }}'")
     return value
+
+
+def _counter_key(value: Any) -> str:
+    text = _key_text(value)
+    if not computed(text) and (len(text) > _LONGEST_KEY or "\x00" in text):
+        raise fail("bad_value", f"must have at most {_LONGEST_KEY} characters and no NUL")
+    return text
 
 
 def _error_code(value: Any) -> str:
@@ -144,6 +157,17 @@ ErrorPattern = Annotated[
 ]
 KeyText = Annotated[
     str | None, BeforeValidator(_key_text), WithJsonSchema({"type": "string", "minLength": 1})
+]
+#: A key or a mutex of `limits`.
+CounterKey = Annotated[str, BeforeValidator(_counter_key), WithJsonSchema({"type": "string", "minLength": 1})]
+CounterName = Annotated[
+    str,
+    BeforeValidator(
+        _matching(
+            _COUNTER, "bad_name", "name of a group or pool: use letters, digits, '_', '.' and '-', at most 63"
+        )
+    ),
+    pattern_schema(_COUNTER),
 ]
 FlowName = Annotated[
     str,

@@ -6,7 +6,7 @@ Each is a pydantic type whose errors carry our own code, message and hint. Texts
 from __future__ import annotations
 
 import re
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final, cast
 
 from pydantic import BeforeValidator, WithJsonSchema
@@ -17,22 +17,26 @@ from .field_texts import COMPUTED_SCHEMA, computed, fail, kind_of, pattern_schem
 __all__ = [
     "Concurrency",
     "Condition",
+    "Count",
     "Delay",
     "FlowInputs",
     "Instant",
     "ItemKey",
     "ItemSource",
     "JoinNeed",
+    "Moment",
     "Priority",
     "QueueName",
+    "RateText",
     "Share",
     "Timeout",
     "Times",
-    "Turns",
     "WaitTime",
     "Yes",
+    "instant_of",
     "kind_of",
     "percent_of",
+    "rate_of",
 ]
 
 _MARK: Final = "{{"
@@ -43,11 +47,35 @@ _DURATION: Final = r"^([0-9]+(ms|s|m|h|d))+$|^P"
 _EXPRESSION: Final = r"^\{\{[\s\S]*\}\}$"
 _PRIORITY_BOUND: Final = 1_000_000
 _COUNT_BOUND: Final = 1_000_000_000
+_RATE: Final = re.compile(r"([0-9]{1,9})/(.+)", re.DOTALL)
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_RATE_UNITS: Final = ("s", "m", "h", "d")
 
 
 def percent_of(value: object) -> float | None:
     """12.5 of the text "12.5%"; None for anything else."""
     return float(value[:-1]) if isinstance(value, str) and re.match(_PERCENT, value) else None
+
+
+def instant_of(text: str | None) -> int | None:
+    """Microseconds since 1970 of an ISO 8601 text with a zone; None stays None."""
+    return None if text is None else (datetime.fromisoformat(text) - _EPOCH) // timedelta(microseconds=1)
+
+
+def rate_of(text: str) -> tuple[int, int]:
+    """50 and a second, in microseconds, of "50/s". Raises ValueError with a sentence that says what is accepted."""
+    found = _RATE.fullmatch(text)
+    try:
+        count, per = (int(found[1]), found[2]) if found else (0, "")
+        period = parse_duration(f"1{per}" if per in _RATE_UNITS else per)
+    except ValueError:
+        shown = text if len(text) <= 64 else f"{text[:64]}…"
+        raise ValueError(f"{shown!r} is no rate; write e.g. '50/s', '1000/h' or '100/10s'") from None
+    if not (count and period):
+        raise ValueError(f"{text!r} would never let anything begin, or everything")
+    if count > period:
+        raise ValueError(f"{text!r} is more than a million a second, which is no limit")
+    return count, period
 
 
 def _constant(value: Any, field: str) -> Any:
@@ -161,10 +189,19 @@ def _times(value: Any) -> Any:
     return value if computed(value) else _whole(value, 0)
 
 
-def _turns(value: Any) -> int:
+def _count(value: Any) -> int:
     if computed(value):
         plain_text(value)
     return _whole(value, 1)
+
+
+def _rate(value: Any) -> str:
+    text = plain_text(value)
+    try:
+        rate_of(text)
+    except ValueError as error:
+        raise fail("bad_value", str(error)) from None
+    return text
 
 
 def _yes(value: Any) -> bool:
@@ -174,8 +211,10 @@ def _yes(value: Any) -> bool:
 
 
 def _instant(value: Any) -> str:
-    if computed(value):
-        return value
+    return value if computed(value) else _moment(value)
+
+
+def _moment(value: Any) -> str:
     text = plain_text(value)
     try:
         at = datetime.fromisoformat(text)
@@ -253,8 +292,18 @@ Times = Annotated[
     BeforeValidator(_times),
     WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 0}, COMPUTED_SCHEMA]}),
 ]
-Turns = Annotated[int, BeforeValidator(_turns), WithJsonSchema({"type": "integer", "minimum": 1})]
+#: A whole number from 1 on.
+Count = Annotated[int, BeforeValidator(_count), WithJsonSchema({"type": "integer", "minimum": 1})]
+RateText = Annotated[
+    str,
+    BeforeValidator(_rate),
+    pattern_schema(r"^[0-9]*[1-9][0-9]*/([smhd]|([0-9]+(ms|s|m|h|d))+|P.+)$"),
+]
 Yes = Annotated[bool | None, BeforeValidator(_yes), WithJsonSchema({"const": True})]
+#: An instant that stands in the document.
+Moment = Annotated[
+    str, BeforeValidator(_moment), WithJsonSchema({"type": "string", "not": {"pattern": r"\{\{"}})
+]
 Instant = Annotated[str | None, BeforeValidator(_instant), WithJsonSchema({"type": "string"})]
 ItemKey = Annotated[str | None, BeforeValidator(_item_key), WithJsonSchema(COMPUTED_SCHEMA)]
 FlowInputs = Annotated[

@@ -45,6 +45,8 @@ def child_started(ripple: Ripple, row: TaskRow, outcome: Started) -> None:
         "depth": instance.depth + 1,
         "parent": instance.id,
         "detach": outcome.detach,
+        "queue": instance.queue,
+        "priority": instance.priority,
     }
     source = f"start:{instance.id}/{row.path}#{attempt}"
     body = f'{json.dumps(head)[:-1]},"inputs":{text or "null"}}}'

@@ -22,8 +22,11 @@ from .plan_rules import (
     fan,
     flow_rule,
     has_undo,
+    limit_rule,
     loop_rule,
+    schedule_rule,
     start_rule,
+    total_rule,
     wait_rule,
 )
 from .symbols import Dep, EntrySymbol, NodeSymbol, ScopeSymbol, Symbols
@@ -88,7 +91,7 @@ def assemble_plan(symbols: Symbols, definition: Definition, *, definition_id: st
         nodes=planner.nodes,
         scopes=planner.scopes,
         executors=frozenset(node.executor for node in runs if node.executor),
-        queues=frozenset(node.queue for node in runs),
+        queues=frozenset(node.queue for node in runs if node.queue is not None),
         vars=VarOwners(symbols),
         deadline=duration(definition.deadline),
         on_error=on_error,
@@ -96,6 +99,8 @@ def assemble_plan(symbols: Symbols, definition: Definition, *, definition_id: st
         on_failure=definition.on_failure,
         labels=dict(definition.labels),
         start=start_rule(definition, symbols),
+        schedule=schedule_rule(definition, symbols),
+        limits=total_rule(definition),
     )
 
 
@@ -103,6 +108,7 @@ class _Planner:
     def __init__(self, definition: Definition) -> None:
         self.nodes: dict[str, PlanNode] = {}
         self.scopes: dict[str, ScopePlan] = {}
+        self._name = definition.name
         self._defaults = definition.defaults
         self._retries = Retries(definition.defaults.retry.model_dump(exclude_unset=True))
         self._edges: dict[tuple[str, frozenset[str]], Edge] = {}
@@ -162,7 +168,7 @@ class _Planner:
         )
         self.nodes[symbol.address] = plan
         if isinstance(model, RunNode):
-            self._run(plan, model)
+            self._run(plan, model, uses)
         else:
             self._verb(plan, symbol, uses)
         if symbol.on_error:
@@ -201,17 +207,19 @@ class _Planner:
                     template for field, template in uses.items() if field.startswith("switch/")
                 )
 
-    def _run(self, plan: PlanNode, model: RunNode) -> None:
+    def _run(self, plan: PlanNode, model: RunNode, uses: Mapping[str, Any]) -> None:
         plan.executor = model.run
         chosen: dict[str, Any] = {}
         for name in ("queue", "priority", "timeout", "heartbeat"):
             source = model if model.has(name) else self._defaults
-            chosen[name] = getattr(source, name)
+            chosen[name] = getattr(source, name) if source.has(name) else None
         plan.queue = chosen["queue"]
         plan.priority = chosen["priority"]
         plan.timeout = duration(chosen["timeout"])
         plan.heartbeat = duration(chosen["heartbeat"])
         plan.retry = self._retry(model)
+        if model.limits is not None:
+            plan.limits = limit_rule(model.limits, uses, f"{self._name}/{plan.address}")
 
     def _retry(self, model: RunNode | FlowNode) -> RetryPolicy:
         return self._retries.policy(model.retry.model_dump(exclude_unset=True) if model.has("retry") else {})

@@ -7,7 +7,7 @@ expression.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from functools import lru_cache
 from typing import Any, Final, cast
 
@@ -51,6 +51,19 @@ class InputSchema:
         if problems:
             raise InputError(problems)
         return value
+
+    def check_names(self, names: Collection[str]) -> list[Problem]:
+        """What is wrong with inputs of which nothing but the names is known yet."""
+        value: dict[str, Any] = dict.fromkeys(names)
+        problems = self._unknown(value)
+        _fill(self._schema, value, self._schema)
+        parts = _applying(self._schema, self._schema)
+        wanted = dict.fromkeys(name for part in parts for name in cast("list[str]", part.get("required", [])))
+        missing = [name for name in wanted if name not in value]
+        return [
+            *problems,
+            *(Problem(child("", name), "missing_input", f"{name!r} is missing") for name in missing),
+        ]
 
     def _unknown(self, value: Mapping[str, Any]) -> list[Problem]:
         if self._declared.open:

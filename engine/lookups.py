@@ -104,7 +104,7 @@ def instance_root(instance: InstanceRow) -> dict[str, Any]:
         "name": instance.name,
         "version": instance.version,
         "started_at": iso(instance.created_at),
-        "scheduled_for": iso(instance.created_at),
+        "scheduled_for": iso(instance.scheduled_for or instance.created_at),
     }
 
 

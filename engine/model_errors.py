@@ -56,10 +56,10 @@ _STAND_INS: Final[Mapping[str, Any]] = {
     "name": "refused",
 }
 
-#: Lists of dependencies, whose entries keep their places.
-_NEEDS: Final = frozenset({"needs", "all", "any", "none"})
+#: Lists of names, whose entries keep their places.
+_NEEDS: Final = frozenset({"needs", "all", "any", "none", "mutex"})
 #: Objects whose members are called by their authors.
-_NAMED: Final = frozenset({("nodes",), ("parallel",)})
+_NAMED: Final = frozenset({("nodes",), ("parallel",), ("pools",)})
 
 Path = tuple[str | int, ...]
 

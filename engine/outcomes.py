@@ -12,6 +12,7 @@ __all__ = [
     "Entered",
     "Expanded",
     "Failed",
+    "Limited",
     "Outcome",
     "Payload",
     "Received",
@@ -57,6 +58,14 @@ class RetryLater:
 
     delay: int
     reason: str
+
+
+@dataclass(slots=True, frozen=True)
+class Limited:
+    """Which counters a task with evaluated limits uses: the text of its key, the names of its mutex groups."""
+
+    key: str | None
+    mutex: tuple[str, ...] = ()
 
 
 @dataclass(slots=True, frozen=True)
@@ -152,6 +161,7 @@ Outcome = (
     Succeeded
     | Failed
     | RetryLater
+    | Limited
     | Suspended
     | Received
     | Skipped

@@ -21,12 +21,15 @@ __all__ = [
     "ErrorEntry",
     "FlowRule",
     "JoinRule",
+    "LimitRule",
     "LoopRule",
     "NeedGroup",
     "NodeKind",
     "Plan",
     "PlanNode",
+    "Rate",
     "RetryPolicy",
+    "ScheduleRule",
     "ScopePlan",
     "StartRule",
     "WaitRule",
@@ -168,6 +171,60 @@ class FlowRule:
     detach: bool = False
 
 
+@dataclass(slots=True, frozen=True)
+class Rate:
+    """At most `count` begin per `period` (microseconds), spread evenly, up to `burst` of them at once."""
+
+    count: int
+    period: int
+    burst: int = 1
+
+
+@dataclass(slots=True, frozen=True)
+class LimitRule:
+    """How many tasks of a node (or of a definition) may run at once, and how fast they may begin.
+
+    Counted under `name`, or under `name:<key>` for each key.
+    """
+
+    #: `node:<definition>/<address>`, `group:<group>`, or `definition:<definition>`.
+    name: str
+    concurrency: int | None = None
+    rate: Rate | None = None
+    #: Text or whole number; reads inputs, item, index, instance only.
+    key: Template | None = None
+    #: Names of mutex groups: at most one task that names a group runs at a time. Each reads what `key` reads.
+    mutex: tuple[Template, ...] = ()
+    #: (name, weight) of resource pools that it uses while it runs.
+    pools: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def is_evaluated(self) -> bool:
+        """Must something be evaluated before it is known which counters it uses?"""
+        return self.key is not None or bool(self.mutex)
+
+
+@dataclass(slots=True, frozen=True)
+class ScheduleRule:
+    """`schedule` of a definition: when it starts by itself. Applied when the version becomes the active one."""
+
+    cron: str | None = None
+    #: Microseconds; an alternative to `cron`.
+    every: int | None = None
+    timezone: str = "UTC"
+    overlap: Literal["allow", "skip", "queue", "cancel"] = "allow"
+    misfire: Literal["skip", "latest", "all"] = "latest"
+    #: Most firings that `misfire: all` catches up.
+    catch_up: int = 100
+    #: Each firing starts up to so much later, by chance of a hash; microseconds.
+    jitter: int = 0
+    #: Microseconds since 1970, both inclusive.
+    start_at: int | None = None
+    end_at: int | None = None
+    #: A value with templates; reads `instance.scheduled_for` only.
+    inputs: Template | None = None
+
+
 @dataclass(slots=True)
 class StartRule:
     """`start` of a definition; templates read `inputs` only."""
@@ -199,8 +256,10 @@ class PlanNode:
     # run
     executor: str | None = None
     with_: Template | None = None
-    queue: str = "default"
-    priority: int = 0
+    #: None: the run's queue and priority, which are `default` and 0 unless its start says otherwise.
+    queue: str | None = None
+    priority: int | None = None
+    limits: LimitRule | None = None
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     #: Per attempt, in microseconds; None = no limit.
     timeout: int | None = None
@@ -294,11 +353,16 @@ class Plan:
     on_failure: Literal["stop", "finish"] = "stop"
     labels: Mapping[str, str] = field(default_factory=dict["str", "str"])
     start: StartRule | None = None
+    schedule: ScheduleRule | None = None
+    limits: LimitRule | None = None
+    #: Does the definition, or any of its nodes, have limits? Set from them.
+    limited: bool = False
     #: Does a condition watch variables? Set from the nodes.
     watches_vars: bool = False
 
     def __post_init__(self) -> None:
-        """Note what deciding asks for with every write of a variable."""
+        """Note what deciding asks for with every claim, and with every write of a variable."""
+        self.limited = self.limits is not None or any(n.limits is not None for n in self.nodes.values())
         self.watches_vars = any(
             n.wait is not None and n.wait.kind == "condition" for n in self.nodes.values()
         )

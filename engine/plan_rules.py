@@ -12,15 +12,18 @@ from typing import TYPE_CHECKING, Any
 from .definition import FlowNode, LoopNode, OnError, ParallelNode, Wait
 from .definition_parts import Join
 from .durations import parse_duration
-from .fields import percent_of
+from .fields import instant_of, percent_of, rate_of
 from .plan import (
     Body,
     ErrorEntry,
     FlowRule,
     JoinRule,
+    LimitRule,
     LoopRule,
     PlanNode,
+    Rate,
     RetryPolicy,
+    ScheduleRule,
     ScopePlan,
     StartRule,
     WaitRule,
@@ -28,6 +31,7 @@ from .plan import (
 
 if TYPE_CHECKING:
     from .definition import Definition, MapNode
+    from .definition_pace import Limits, TotalLimits
     from .expressions import Template
     from .symbols import EntrySymbol, Symbols
 
@@ -39,8 +43,11 @@ __all__ = [
     "flow_rule",
     "has_undo",
     "holds_undo",
+    "limit_rule",
     "loop_rule",
+    "schedule_rule",
     "start_rule",
+    "total_rule",
     "wait_rule",
 ]
 
@@ -140,6 +147,50 @@ def start_rule(definition: Definition, symbols: Symbols) -> StartRule | None:
         key=key.template if key else None,
         mutex=mutex.template if mutex else None,
         on_duplicate=definition.start.on_duplicate,
+    )
+
+
+def limit_rule(limits: Limits, templates: Templates, counter: str) -> LimitRule:
+    """Limits of a node, which is counted as `counter` where it names no group."""
+    mutex = [template for field, template in templates.items() if field.startswith("limits/mutex")]
+    return LimitRule(
+        name=f"node:{counter}" if limits.group is None else f"group:{limits.group}",
+        concurrency=limits.concurrency,
+        rate=_rate(limits),
+        key=templates.get("limits/key"),
+        mutex=tuple(mutex),
+        pools=tuple((limits.pools or {}).items()),
+    )
+
+
+def total_rule(definition: Definition) -> LimitRule | None:
+    """`limits` of the definition."""
+    limits = definition.limits
+    if limits is None:
+        return None
+    return LimitRule(f"definition:{definition.name}", limits.concurrency, _rate(limits))
+
+
+def _rate(limits: TotalLimits) -> Rate | None:
+    return None if limits.rate is None else Rate(*rate_of(limits.rate), limits.burst)
+
+
+def schedule_rule(definition: Definition, symbols: Symbols) -> ScheduleRule | None:
+    """`schedule` of the definition."""
+    schedule = definition.schedule
+    if schedule is None:
+        return None
+    return ScheduleRule(
+        cron=schedule.cron,
+        every=duration(schedule.every),
+        timezone=schedule.timezone,
+        overlap=schedule.overlap,
+        misfire=schedule.misfire,
+        catch_up=schedule.catch_up,
+        jitter=parse_duration(schedule.jitter),
+        start_at=instant_of(schedule.start_at),
+        end_at=instant_of(schedule.end_at),
+        inputs=symbols.schedule.template if symbols.schedule else None,
     )
 
 

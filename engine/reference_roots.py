@@ -27,12 +27,14 @@ if TYPE_CHECKING:
     from .input_names import DeclaredInputs
     from .symbols import NodeSymbol, ScopeSymbol, Use
 
-__all__ = ["Place", "Roots", "givers"]
+__all__ = ["Place", "Roots", "check_early", "givers"]
 
 _ROOTS: Final = (
     *("inputs", "nodes", "vars", "instance", "task", "item", "index", "total", "result"),
     *("loop", "error", "trigger", "signal", "secrets"),
 )
+#: What `limits` may read besides the names that maps and loops give.
+_BEFORE_RUNNING: Final = frozenset({"inputs", "instance", "item", "index", "total"})
 
 
 class Place(NamedTuple):
@@ -53,6 +55,22 @@ def givers(scope: ScopeSymbol) -> Iterator[MapNode | LoopNode]:
                 yield model
             case _:
                 pass
+
+
+def check_early(reference: Reference, place: Place) -> None:
+    """Refuse what is not known yet where `start`, `schedule` and `limits` are read (rule 13)."""
+    root, use = reference.root, place.use
+    if use.kind == "start" and root != "inputs":
+        refuse("unknown_root", f"{root!r} is not known before the start", "'start' reads inputs only")
+    if use.kind == "schedule":
+        hint = "'schedule' reads instance.scheduled_for only"
+        if root != "instance":
+            refuse("unknown_root", f"{root!r} is not known before the start", hint)
+        if reference.parts[:1] != ("scheduled_for",):
+            refuse("unknown_member", "of 'instance' only the planned time is known before the start", hint)
+    if use.field.startswith("limits/") and root in _ROOTS and root not in _BEFORE_RUNNING:
+        message = f"{root!r} is not known in 'limits', which are read before the task runs"
+        refuse("unknown_root", message, "read inputs, instance, or the items of maps and loops around")
 
 
 class Roots:

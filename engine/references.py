@@ -16,7 +16,7 @@ from .plan import COMPLETED_ONLY
 from .pointers import child
 from .problems import nearest, suggestion
 from .reference_fields import Refused, check_field, refuse
-from .reference_roots import Place, Roots
+from .reference_roots import Place, Roots, check_early
 from .symbols import Dep, Group, NodeSymbol, Outer, ScopeSymbol, Symbols, Use, locate
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def resolve(symbols: Symbols, inputs: DeclaredInputs) -> References:
     for scope in symbols.scopes:
         if scope.output is not None:
             resolver.use(Place(scope.output, scope, None))
-    own = [*symbols.start.values(), *(entry.use for entry in symbols.on_error)]
+    own = [*symbols.start.values(), symbols.schedule, *(entry.use for entry in symbols.on_error)]
     for use in own:
         if use is not None:
             resolver.use(Place(use, symbols.root, None))
@@ -161,8 +161,7 @@ class _Resolver:
 
     def _check(self, reference: Reference, place: Place) -> None:
         root = reference.root
-        if place.use.kind == "start" and root != "inputs":
-            refuse("unknown_root", f"{root!r} is not known before the start", "'start' reads inputs only")
+        check_early(reference, place)
         if root == "nodes":
             self._check_node(reference, place)
         elif root == "vars":

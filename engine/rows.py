@@ -12,6 +12,7 @@ __all__ = [
     "BEAT",
     "BRANCHES",
     "CONTROL_QUEUE",
+    "DEFAULT_QUEUE",
     "ITEMS",
     "ITEMS_PER_PAGE",
     "LEAVES",
@@ -41,6 +42,8 @@ BEAT: Final = "!beat"
 VARS: Final = "@vars"
 #: Queue of tasks that use no executor: every engine serves it, whatever queues it was told to.
 CONTROL_QUEUE: Final = ""
+#: Queue of tasks of which neither node nor start says another.
+DEFAULT_QUEUE: Final = "default"
 #: Items per page in `blobs`. Persisted layout: changing it would make stored pages unreadable.
 ITEMS_PER_PAGE: Final = 200
 
@@ -134,8 +137,8 @@ def new_task(
         failures=0,
         crashes=0,
         engine=None,
-        queue=node.queue if node is not None and node.executor is not None else CONTROL_QUEUE,
-        priority=node.priority if node else 0,
+        queue=CONTROL_QUEUE if node is None or node.executor is None else node.queue or DEFAULT_QUEUE,
+        priority=node.priority or 0 if node is not None else 0,
         ready_at=None,
         wake_at=None,
         remaining=0,

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final, cast
 
-from .definition import AnyNode, FlowNode, LoopNode, MapNode, OnError, ParallelNode, WaitNode
+from .definition import AnyNode, FlowNode, LoopNode, MapNode, OnError, ParallelNode, RunNode, WaitNode
 from .definition_parts import Join
 from .errors import Problem
 from .pointers import child
+from .rules_of_pace import check_limits
 from .symbols import NodeSymbol
 
 __all__ = ["check_entries", "check_rules"]
@@ -39,6 +40,9 @@ def _check_verb(node: NodeSymbol, model: AnyNode) -> Iterable[Problem]:
             yield from _check_loop(node, model)
         case WaitNode():
             yield from _check_wait(node, model)
+        case RunNode():
+            if model.limits is not None:
+                yield from check_limits(model.limits, child(node.pointer, "limits"))
         case FlowNode():
             if model.detach and model.has("retry"):
                 message = "a detached flow is not waited for, so its failure is not seen and never retried"

@@ -18,6 +18,7 @@ from ..repositories.batch import ClaimWish
 from ..repositories.database import Database
 from ..repositories.errors import RepositoryError
 from ..repositories.gateways import TaskRepository
+from ..repositories.limitviews import counters_with_room, paused_queues
 from ..repositories.readmodels import HeldTask
 from ..repositories.records import TERMINAL_INSTANCE_STATES, MessageRow, TaskRow
 from ..repositories.values import pending_messages
@@ -98,6 +99,9 @@ class TaskScheduler:
         self._look = True
         self._look_due = True
         self._waiting: int | None = None
+        #: Counters of limits that may have room for tasks blocked on them; queues that somebody paused.
+        self._freed: set[str] = set()
+        self._paused: frozenset[str] = frozenset()
         self._next_wake: int | None = None
         self._queues: tuple[str, ...] = (CONTROL_QUEUE, *(config.queues or ("default",)))
         self._served = frozenset(config.queues) if config.queues is not None else None
@@ -159,16 +163,18 @@ class TaskScheduler:
             held = list(self._held)
             stopped = views.asked_to_stop(connection, held) if held else []
             told = pending_messages(connection, _MESSAGES)
+            room, self._paused = counters_with_room(connection), paused_queues(connection)
         if stopped and self.dispatcher is not None:
             self.dispatcher.stop_tasks(stopped)  # another process cancelled them: nobody else tells us
         self._deliver(told)
         if self._config.queues is None:
             self._queues = tuple(sorted({CONTROL_QUEUE, "default", *found, *self._plans.queues()}))
-        if found:
+        if found or room:
             self._look = True
         self._next_wake = wake
         due = wake is not None and wake <= now
-        if found or due or self._compare:
+        self._freed |= room
+        if found or due or room or self._compare:
             self._look_due = due
             self._poke()
         if wake is None:
@@ -208,7 +214,9 @@ class TaskScheduler:
             self._look = False
             # Rows of instances that another engine holds are skipped, so look at more when there is another one.
             peek = min(_MAX_PEEK, max(8, free * _PEEK_PER_SLOT if self.others_alive else free))
-            claim = ClaimWish(self._queues, tuple(self.executors()), peek)
+            served = tuple(queue for queue in self._queues if queue not in self._paused)
+            claim = ClaimWish(served, tuple(self.executors()), peek, tuple(sorted(self._freed)))
+            self._freed = set()
         due = _DUE_LIMIT if self._look_due else 0
         self._look_due = False
         suspects = 0 if any(row.crashes >= 2 for row in self._held.values()) else 1
@@ -237,12 +245,17 @@ class TaskScheduler:
             self._metrics.record_batch(report, held=len(self._held))
         if ended:
             self._ended(ended)
-        if self.others_alive and (report.waiting is not None or ended or report.stopped):
+        if self.others_alive and (report.waiting is not None or report.freed or ended or report.stopped):
             self._announcer.announce(READY)
         self._plan_next(report)
 
     def _account(self, report: BatchReport) -> None:
         held = self._held
+        self._paused = report.paused
+        if report.freed:
+            self._freed |= report.freed
+            self._look = True
+            self._poke()
         for pending, _ in report.answers:
             event = pending.event
             if isinstance(event, TaskEnded):

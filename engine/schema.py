@@ -7,14 +7,22 @@ references, cycles and expressions are the validator's alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from functools import lru_cache
 from typing import Any, Final, cast
 
 from .definition import Definition
 from .expressions import NAME_PATTERN, RESERVED_NAMES
-from .shape_fields import ACTIONS, LOOP_KINDS, NEED_GROUPS, WAIT_KINDS
+from .shape_fields import (
+    ACTIONS,
+    LIMIT_KINDS,
+    LOOP_KINDS,
+    NEED_GROUPS,
+    SCHEDULE_KINDS,
+    TOTAL_KINDS,
+    WAIT_KINDS,
+)
 
 __all__ = ["SCHEMA_ID", "definition_schema"]
 
@@ -40,6 +48,7 @@ def _schema() -> dict[str, Any]:
     _name_bodies(schema, definitions)
     _bound_names(schema, definitions)
     _relate(schema, definitions)
+    _relate_pace(definitions)
     inputs = schema["properties"]["inputs"]
     schema["properties"]["inputs"] = {
         "$ref": _DIALECT,
@@ -87,6 +96,7 @@ def _bound_names(schema: dict[str, Any], definitions: dict[str, dict[str, Any]])
         for field in ("as", "index"):
             fields[field].update(_name_schema(allowed=fields[field]["default"]))
     schema["properties"]["labels"]["additionalProperties"] = False
+    definitions["Limits"]["properties"]["pools"].update(additionalProperties=False, minProperties=1)
 
 
 def _relate(schema: dict[str, Any], definitions: dict[str, dict[str, Any]]) -> None:
@@ -106,9 +116,25 @@ def _relate(schema: dict[str, Any], definitions: dict[str, dict[str, Any]]) -> N
         alone = {**only_undo, "not": {"anyOf": actions}}
         definitions[name]["oneOf"] = [*actions, alone]
     definitions["OnError"]["properties"]["on"].pop("default", None)
-    definitions["Start"]["anyOf"] = [{"required": ["key"]}, {"required": ["mutex"]}]
+    definitions["Start"].update(_one_at_least(("key", "mutex")))
     entries = schema["properties"]["on_error"]
     entries["items"] = {"allOf": [entries["items"], {"not": {"required": ["continue"]}}]}
+
+
+def _relate_pace(definitions: dict[str, dict[str, Any]]) -> None:
+    """The same for `limits` and `schedule`."""
+    counted = _one_at_least(TOTAL_KINDS)
+    for name, kinds in (("Limits", LIMIT_KINDS), ("TotalLimits", TOTAL_KINDS)):
+        definitions[name].update(_one_at_least(kinds), dependentRequired={"burst": ["rate"]})
+    definitions["Limits"]["dependentSchemas"] = {"key": counted, "group": counted}
+    schedule = definitions["Schedule"]
+    schedule["oneOf"] = [{"required": [kind]} for kind in SCHEDULE_KINDS]
+    caught_up = {"required": ["misfire"], "properties": {"misfire": {"const": "all"}}}
+    schedule["dependentSchemas"] = {"catch_up": caught_up}
+
+
+def _one_at_least(names: Sequence[str]) -> dict[str, Any]:
+    return {"anyOf": [{"required": [name]} for name in names]}
 
 
 def _name_schema(allowed: str | None = None) -> dict[str, Any]:

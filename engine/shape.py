@@ -1,4 +1,4 @@
-"""Which fields stand where: verbs, known fields, and fields of later versions, refused by name.
+"""Which fields stand where: verbs and the fields that each of them takes.
 
 First half of parsing, on the raw JSON value. What it refuses it also takes out or replaces by a stand-in, so
 that the checks behind it still see the rest of the document and one run reports everything. `Shape.muted`
@@ -23,14 +23,23 @@ from .shape_fields import (
     DEFINITION_FIELDS,
     FAIL_FIELDS,
     HANDLER_FIELDS,
-    LATER_DEFINITION,
-    LATER_NODE,
     NODE_FIELDS,
     ON_ERROR_FIELDS,
     SCOPE_FIELDS,
     Shape,
 )
-from .shape_parts import STAND_IN, join_of, loop_of, needs_of, retry_of, start_of, wait_of
+from .shape_parts import (
+    STAND_IN,
+    join_of,
+    limits_of,
+    loop_of,
+    needs_of,
+    retry_of,
+    schedule_of,
+    start_of,
+    total_limits_of,
+    wait_of,
+)
 
 __all__ = ["MAX_NESTING", "MAX_NODES", "STAND_IN", "Shape", "check_shape"]
 
@@ -45,13 +54,14 @@ _INSTEAD: Final = {
     "timeout": "'deadline' limits any node",
     "retry": "retry the nodes inside it, or handle the failure with 'on_error'",
     "heartbeat": "'deadline' limits any node",
+    "limits": "write it on the 'run' nodes that need it; items and branches at work are bounded by 'concurrency'",
 }
 
 
 def check_shape(document: dict[str, Any]) -> Shape:
     """Check which fields stand where in the raw document of a definition."""
     shape = Shape({})
-    kept = shape.members(document, "", DEFINITION_FIELDS, LATER_DEFINITION)
+    kept = shape.members(document, "", DEFINITION_FIELDS)
     for name, stand_in in (("dsl", "1"), ("name", "refused")):
         if name not in kept:
             if name not in document:
@@ -66,6 +76,10 @@ def check_shape(document: dict[str, Any]) -> Shape:
         retry_of(shape, kept["defaults"], "/defaults")
     if isinstance(kept.get("start"), dict):
         kept["start"] = start_of(shape, kept["start"])
+    if isinstance(kept.get("schedule"), dict):
+        kept["schedule"] = schedule_of(shape, kept["schedule"])
+    if isinstance(kept.get("limits"), dict):
+        kept["limits"] = total_limits_of(shape, kept["limits"])
     kept["nodes"] = _nodes(shape, kept, "", 0)
     _on_error(shape, kept, "", 0, verb=None)
     if "finally" in kept:
@@ -116,11 +130,11 @@ def _node(shape: Shape, raw: object, pointer: str, depth: int) -> dict[str, Any]
     node = cast("dict[str, Any]", raw)
     verb = _verb(shape, node, pointer)
     if verb is None:
-        return _stand_in(shape, pointer, shape.members(node, pointer, ANY_NODE_FIELD, LATER_NODE))
+        return _stand_in(shape, pointer, shape.members(node, pointer, ANY_NODE_FIELD))
     own = NODE_FIELDS[verb]
     foreign = [name for name in node if name not in own and _misplaced(shape, name, verb, pointer)]
     fields = {name: value for name, value in node.items() if name not in foreign} if foreign else node
-    kept = shape.members(fields, pointer, own, LATER_NODE)
+    kept = shape.members(fields, pointer, own)
     if verb not in kept:
         return _stand_in(shape, pointer, kept)
     _common(shape, kept, pointer, depth, verb)
@@ -191,6 +205,7 @@ def _inside(shape: Shape, node: dict[str, Any], verb: str, pointer: str, depth: 
     match verb:
         case "run" | "flow":
             retry_of(shape, node, pointer)
+            limits_of(shape, node, pointer)
         case "map":
             join_of(shape, node, pointer)
             node["do"] = _needed_body(shape, node, verb, pointer, depth)

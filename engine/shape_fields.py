@@ -1,7 +1,6 @@
-"""The fields of every object of the language, of this version and of later ones, by name; and who reports them.
+"""The fields of every object of the language, by name; and who reports them.
 
-For `shape`: known fields come from the models, so they cannot fall behind; later ones are refused by name, which
-tells an author that the field is right and only early.
+For `shape`: the names come from the models, so they cannot fall behind.
 """
 
 from __future__ import annotations
@@ -28,6 +27,7 @@ from .definition import (
     Wait,
     WaitNode,
 )
+from .definition_pace import Limits, Schedule, TotalLimits
 from .definition_parts import Defaults, Fail, Join, Loop, NeedGroup, NeedOn, Retry, Start
 from .errors import Problem
 from .pointers import child
@@ -43,8 +43,8 @@ __all__ = [
     "FAIL_FIELDS",
     "HANDLER_FIELDS",
     "JOIN_FIELDS",
-    "LATER_DEFINITION",
-    "LATER_NODE",
+    "LIMITS_FIELDS",
+    "LIMIT_KINDS",
     "LOOP_FIELDS",
     "LOOP_KINDS",
     "NEED_FIELDS",
@@ -52,8 +52,12 @@ __all__ = [
     "NODE_FIELDS",
     "ON_ERROR_FIELDS",
     "RETRY_FIELDS",
+    "SCHEDULE_FIELDS",
+    "SCHEDULE_KINDS",
     "SCOPE_FIELDS",
     "START_FIELDS",
+    "TOTAL_FIELDS",
+    "TOTAL_KINDS",
     "WAIT_FIELDS",
     "WAIT_KINDS",
     "Shape",
@@ -96,8 +100,13 @@ ON_ERROR_FIELDS: Final = _fields(OnError)
 ACTIONS: Final = ("output", "do", "continue", "fail")
 FAIL_FIELDS: Final = _fields(Fail)
 START_FIELDS: Final = _fields(Start)
-LATER_NODE: Final = dict.fromkeys(("limits",))
-LATER_DEFINITION: Final = dict.fromkeys(("schedule", "limits"))
+LIMITS_FIELDS: Final = _fields(Limits)
+#: What limits must have one of, or nothing is limited.
+LIMIT_KINDS: Final = ("concurrency", "rate", "mutex", "pools")
+TOTAL_FIELDS: Final = _fields(TotalLimits)
+TOTAL_KINDS: Final = ("concurrency", "rate")
+SCHEDULE_FIELDS: Final = _fields(Schedule)
+SCHEDULE_KINDS: Final = ("cron", "every")
 #: Where null is a value like any other.
 _NULLABLE: Final = frozenset({"with", "output"})
 
@@ -128,14 +137,13 @@ class Shape:
         """Add a problem."""
         self.problems.append(Problem(pointer, code, message, hint))
 
-    def members(
-        self, raw: Mapping[str, Any], pointer: str, known: Collection[str], later: Collection[str] = ()
-    ) -> dict[str, Any]:
+    def members(self, raw: Mapping[str, Any], pointer: str, known: Collection[str]) -> dict[str, Any]:
         """The known members of an object; the others are reported."""
         kept: dict[str, Any] = {}
         for name, value in raw.items():
             if name not in known:
-                self._refuse(name, child(pointer, name), known, later)
+                hint = suggestion(name, known, otherwise="fields")
+                self.report(child(pointer, name), "unknown_field", f"there is no field {name!r} here", hint)
             elif value is None and name not in _NULLABLE:
                 self.report(
                     child(pointer, name), "wrong_type", f"{name!r} must not be null", "leave it out instead"
@@ -143,14 +151,3 @@ class Shape:
             else:
                 kept[name] = value
         return kept
-
-    def _refuse(self, name: str, pointer: str, known: Collection[str], later: Collection[str]) -> None:
-        if name in later:
-            self.report(pointer, "not_supported", f"{name!r} is not built in this version", "remove it")
-        else:
-            self.report(
-                pointer,
-                "unknown_field",
-                f"there is no field {name!r} here",
-                suggestion(name, [*known, *later], otherwise="fields"),
-            )

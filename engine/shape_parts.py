@@ -1,4 +1,4 @@
-"""Which fields stand where inside `needs`, `wait`, `loop` and `start`: the objects that hold no nodes.
+"""Which fields stand where inside `needs`, `wait`, `loop`, `limits`, `start` and `schedule`: objects without nodes.
 
 The lower half of `shape`, on raw values too. Each function gives the object of known fields that makes sense, and
 reports the rest.
@@ -11,20 +11,38 @@ from typing import Any, Final, cast
 
 from .field_texts import kind_of
 from .pointers import child
+from .problems import listed
 from .shape_fields import (
     JOIN_FIELDS,
+    LIMIT_KINDS,
+    LIMITS_FIELDS,
     LOOP_FIELDS,
     LOOP_KINDS,
     NEED_FIELDS,
     NEED_GROUPS,
     RETRY_FIELDS,
+    SCHEDULE_FIELDS,
+    SCHEDULE_KINDS,
     START_FIELDS,
+    TOTAL_FIELDS,
+    TOTAL_KINDS,
     WAIT_FIELDS,
     WAIT_KINDS,
     Shape,
 )
 
-__all__ = ["STAND_IN", "join_of", "loop_of", "needs_of", "retry_of", "start_of", "wait_of"]
+__all__ = [
+    "STAND_IN",
+    "join_of",
+    "limits_of",
+    "loop_of",
+    "needs_of",
+    "retry_of",
+    "schedule_of",
+    "start_of",
+    "total_limits_of",
+    "wait_of",
+]
 
 #: Executor of a node whose verb was refused, or name of a dependency that was; never runs, because the
 #: definition is refused.
@@ -177,4 +195,66 @@ def start_of(shape: Shape, raw: Mapping[str, Any]) -> dict[str, Any]:
         shape.report(
             "/start/on_duplicate", "bad_value", message, "use 'return_existing' or 'reject', or add 'mutex'"
         )
+    return kept
+
+
+# --- limits, schedule
+
+
+def limits_of(shape: Shape, node: dict[str, Any], pointer: str) -> None:
+    """Check the limits of a `run`, in place."""
+    if not isinstance(node.get("limits"), dict):
+        return
+    here = child(pointer, "limits")
+    raw = cast("dict[str, Any]", node["limits"])
+    node["limits"] = kept = shape.members(raw, here, LIMITS_FIELDS)
+    if _limits_something(shape, raw, here, LIMIT_KINDS) and not any(name in raw for name in TOTAL_KINDS):
+        for name in ("key", "group"):
+            if name in kept:
+                message = f"{name!r} says what 'concurrency' and 'rate' count; a mutex and a pool have names"
+                hint = "add 'concurrency' or 'rate', or remove it"
+                shape.report(child(here, name), "misplaced_field", message, hint)
+                del kept[name]
+    if kept.get("pools") == {}:
+        shape.report(child(here, "pools"), "bad_value", "there is no pool to use", 'write e.g. {"gpu": 1}')
+    _burst(shape, raw, kept, here)
+
+
+def total_limits_of(shape: Shape, raw: Mapping[str, Any]) -> dict[str, Any]:
+    """Check the limits of the definition."""
+    here = "/limits"
+    fields = dict(raw)
+    for name in raw:
+        if name in LIMITS_FIELDS and name not in TOTAL_FIELDS:
+            message = f"{name!r} belongs to the limits of a 'run' node"
+            shape.report(child(here, name), "misplaced_field", message, "move it to the node that needs it")
+            del fields[name]
+    kept = shape.members(fields, here, TOTAL_FIELDS)
+    if len(fields) == len(raw):
+        _limits_something(shape, raw, here, TOTAL_KINDS)
+    _burst(shape, raw, kept, here)
+    return kept
+
+
+def _limits_something(shape: Shape, raw: Mapping[str, Any], here: str, kinds: tuple[str, ...]) -> bool:
+    if any(name in raw for name in kinds):
+        return True
+    message = f"these limits limit nothing: they have one of {listed(kinds)} at least"
+    shape.report(here, "missing_field", message, 'write e.g. {"concurrency": 10} or {"rate": "50/s"}')
+    return False
+
+
+def _burst(shape: Shape, raw: Mapping[str, Any], kept: dict[str, Any], pointer: str) -> None:
+    if "rate" not in raw:
+        _only_with(shape, kept, pointer, "burst", "rate")
+
+
+def schedule_of(shape: Shape, raw: Mapping[str, Any]) -> dict[str, Any]:
+    """Check `schedule` of the definition."""
+    here = "/schedule"
+    kept = shape.members(raw, here, SCHEDULE_FIELDS)
+    kind = shape.one_of(kept, here, SCHEDULE_KINDS, "a schedule")
+    if kind is None and not any(name in raw for name in SCHEDULE_KINDS):
+        hint = 'write {"cron": "15 2 * * *"} or {"every": "10m"}'
+        shape.report(here, "missing_field", "the schedule does not say when to start", hint)
     return kept

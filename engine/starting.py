@@ -6,13 +6,15 @@ a counter on the row; `any` and `none` groups are judged from the rows of their 
 
 from __future__ import annotations
 
+import json
 from collections import deque
 from collections.abc import Iterable
 
 from ..repositories.records import TERMINAL_TASK_STATES, InstanceState, TaskRow, TaskState
 from .draft import SWEEP_LIMIT, Draft
+from .limits import RATE, counters_of, is_limited
 from .plan import Body, Edge, PlanNode, ScopePlan, address_of
-from .rows import new_task, node_of, remember
+from .rows import memo_of, new_task, node_of, remember
 from .states import InstanceEvent, TaskEvent
 
 __all__ = ["Starting", "holds", "runs_executor"]
@@ -151,12 +153,23 @@ class Starting:
         if not is_new:
             row = self.draft.edit(row.path)
         row.remaining = 0
+        if self.plan.limited and self._names_to_evaluate(row):
+            row = row if is_new else self.draft.edit(row.path, counters=True)
+            row.phase = "limits"
         if self.draft.instance.state is InstanceState.PAUSED:
             self.apply(row, TaskEvent.HOLD, "paused", is_new=is_new)
         elif self._may_claim(row):
             self.claim(row, reason, is_new=is_new)
         else:
             self.apply(row, TaskEvent.READY, reason, is_new=is_new)
+
+    def _names_to_evaluate(self, row: TaskRow) -> bool:
+        """Must it be evaluated first which counters the task uses? Once: they are kept with the row."""
+        if row.executor is None or row.phase is not None:
+            return False
+        node = node_of(self.plan, row)
+        rule = node.limits if node is not None else None
+        return rule is not None and rule.is_evaluated and "limits" not in memo_of(row)
 
     def evaluate(self, row: TaskRow, phase: str, reason: str) -> None:
         """Make a row claimable for a `phase` of its own: an output, a condition, a handler's value."""
@@ -166,11 +179,29 @@ class Starting:
         row.phase = phase
         self.ready(row, reason)
 
-    def claim(self, row: TaskRow, reason: str, *, is_new: bool = False) -> None:
+    def admit(self, row: TaskRow) -> bool:
+        """Take a ready, or blocked, executor's task if its limits let it begin; else it is blocked."""
+        draft = self.draft
+        if not is_limited(self.plan, row, draft.terms.control):
+            self.claim(row, "claimed")
+            return True
+        wants = counters_of(self.plan, node_of(self.plan, row), row, draft.terms.control)
+        refusal = draft.limits.take(wants, draft.now, waited=row.blocked_at is not None)
+        if refusal is None:
+            held = [[want.name, want.weight] for want in wants]
+            self.claim(row, "claimed", holds=json.dumps(held, separators=(",", ":")) if held else None)
+            return True
+        if row.state is TaskState.QUEUED:
+            draft.block(row, refusal)
+        elif refusal.name != (row.blocked_on or "").removeprefix(RATE) or refusal.until is not None:
+            draft.stay_blocked(row, refusal)
+        return False
+
+    def claim(self, row: TaskRow, reason: str, *, is_new: bool = False, holds: str | None = None) -> None:
         """Take a row for this engine; an executor's task begins a new attempt and uses a slot."""
         draft = self.draft
         if not is_new:
-            row = draft.edit(row.path)
+            row = draft.edit(row.path, counters=holds is not None or row.blocked_at is not None)
         if runs_executor(row):
             row.attempt += 1
             draft.slots -= 1
@@ -178,6 +209,7 @@ class Starting:
         else:
             row.started_at = row.started_at or draft.now
         self.apply(row, TaskEvent.CLAIM, reason, is_new=is_new)
+        row.holds, row.blocked_at = holds, None
         draft.claimed.append(draft.known(row.path))
         if draft.instance.state is InstanceState.PENDING:
             draft.move_instance(InstanceEvent.RUN, "first task claimed")
@@ -192,6 +224,8 @@ class Starting:
             return False
         if terms.queues is not None and row.queue not in terms.queues:
             return False
+        if row.queue in terms.control.paused or is_limited(self.plan, row, terms.control):
+            return False  # what has limits is taken from the ready index, in its turn
         return terms.floor is None or row.priority >= terms.floor
 
     # --- rows
@@ -214,7 +248,13 @@ class Starting:
         return node is None or node.kind not in {"run", "set"}
 
     def _fresh(self, scope: TaskRow, node: PlanNode, path: str) -> TaskRow:
-        return new_task(scope.instance_id, path, scope.path, gen=self.draft.instance.gen, node=node)
+        instance = self.draft.instance
+        row = new_task(scope.instance_id, path, scope.path, gen=instance.gen, node=node)
+        if node.queue is None and node.executor is not None and instance.queue is not None:
+            row.queue = instance.queue
+        if node.priority is None and instance.priority is not None:
+            row.priority = instance.priority
+        return row
 
     def count_open(self, scope_path: str) -> None:
         """One more row of the scope has not come to rest."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -22,6 +23,8 @@ OnDuplicate = Literal["return_existing", "reject", "queue"]
 DUPLICATES: Final[tuple[OnDuplicate, ...]] = ("return_existing", "reject", "queue")
 _LONGEST: Final = 512
 _LABELS: Final = 50
+_HIGHEST: Final = 1_000_000
+_QUEUE_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,63}")
 
 
 @dataclass(slots=True, frozen=True)
@@ -38,6 +41,11 @@ class StartOptions:
     start_at: datetime | float | None = None
     #: When it has not begun by then, it never does.
     expires_at: datetime | float | None = None
+    #: Queue and priority of its tasks whose nodes say none; higher runs first.
+    queue: str | None = None
+    priority: int | None = None
+    #: The instant of the schedule's firing that starts it, in microseconds.
+    scheduled_for: int | None = None
 
 
 def prepare_start(registered: Registered, plan: Plan, inputs: Any, options: StartOptions) -> StartInstance:
@@ -67,7 +75,24 @@ def prepare_start(registered: Registered, plan: Plan, inputs: Any, options: Star
         _labels(options.labels),
         _instant(options.start_at, now),
         _instant(options.expires_at, now),
+        _queue(options.queue),
+        _priority(options.priority),
+        options.scheduled_for,
     )
+
+
+def _queue(name: str | None) -> str | None:
+    if name is not None and not _QUEUE_NAME.fullmatch(name):
+        raise EngineError(
+            f"{name!r} is no queue name.", hint="Use letters, digits, '_', '.' and '-', at most 63."
+        )
+    return name
+
+
+def _priority(value: int | None) -> int | None:
+    if value is not None and (isinstance(value, bool) or not -_HIGHEST <= value <= _HIGHEST):
+        raise EngineError(f"a priority is a whole number from {-_HIGHEST} to {_HIGHEST}, not {value!r}.")
+    return value
 
 
 def _text(value: Any, what: str) -> str:

@@ -48,6 +48,7 @@ class TaskEvent(StrEnum):
     HOLD = "hold"
     HANDLE = "handle"
     EXPIRE = "expire"
+    BLOCK = "block"
     REOPEN = "reopen"
 
 
@@ -86,6 +87,7 @@ TASK_EVENT_MEANING: Final[Mapping[TaskEvent, str]] = {
     TaskEvent.HOLD: "would be ready, but its instance is paused",
     TaskEvent.HANDLE: "ended, but something of its own still follows: a handler, or `finally`",
     TaskEvent.EXPIRE: "did not begin in time",
+    TaskEvent.BLOCK: "a limit refused it: it leaves the ready index until the limit has room",
     TaskEvent.REOPEN: "the instance went back to an earlier point: the task will be decided again",
 }
 INSTANCE_EVENT_MEANING: Final[Mapping[InstanceEvent, str]] = {
@@ -130,8 +132,10 @@ TASK_TRANSITIONS: Final[Mapping[TaskState | None, Mapping[TaskEvent, TaskState]]
         _E.CANCEL: _T.CANCELLED,
         _E.HOLD: _T.PAUSED,
         _E.HANDLE: _T.WAITING,
+        _E.BLOCK: _T.BLOCKED,
     },
     _T.RUNNING: {
+        _E.READY: _T.QUEUED,
         _E.SUCCEED: _T.COMPLETED,
         _E.RETRY: _T.RETRYING,
         _E.FAIL: _T.FAILED,
@@ -167,7 +171,14 @@ TASK_TRANSITIONS: Final[Mapping[TaskState | None, Mapping[TaskEvent, TaskState]]
         _E.CANCEL: _T.CANCELLED,
         _E.HANDLE: _T.WAITING,
     },
-    _T.BLOCKED: {},
+    _T.BLOCKED: {
+        _E.READY: _T.QUEUED,
+        _E.CLAIM: _T.RUNNING,
+        _E.FAIL: _T.FAILED,
+        _E.CANCEL: _T.CANCELLED,
+        _E.HOLD: _T.PAUSED,
+        _E.HANDLE: _T.WAITING,
+    },
     _T.COMPLETED: {_E.REOPEN: _T.PENDING},
     _T.FAILED: {_E.REOPEN: _T.PENDING},
     _T.SKIPPED: {_E.REOPEN: _T.PENDING},

@@ -35,8 +35,8 @@ __all__ = [
 
 #: `forward`: read before the node works, so it makes edges. `reshape`: a node's own `output`, read when it has ended.
 #: `handler`: what an error leads to. `scope`: the output or the handlers of a scope, read when all its nodes have
-#: ended. `start`: before anything runs.
-UseKind = Literal["forward", "reshape", "handler", "scope", "start"]
+#: ended. `start`: before anything runs; `schedule`: before even that.
+UseKind = Literal["forward", "reshape", "handler", "scope", "start", "schedule"]
 
 #: Scopes that own variables (rule 15); what a turn writes belongs to its loop, the other kinds are transparent.
 _OWNERS: Final = frozenset({"definition", "item", "turn", "branch", "undo", "finally"})
@@ -209,6 +209,8 @@ class Symbols:
     finally_: ScopeSymbol | None = None
     #: `key` and `mutex` of `start`.
     start: dict[str, Use] = field(default_factory=dict)
+    #: `inputs` of `schedule`.
+    schedule: Use | None = None
     #: Malformed expressions.
     problems: list[Problem] = field(default_factory=list)
 

@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import Final
 
 from ..executors.base import TaskError
 from ..repositories.batch import Batch, Changes, Opening
 from ..repositories.connection import Connection
 from ..repositories.records import InstanceRow, TaskRow, TaskState
+from .admission import Work, refuse_full
 from .answering import answer
 from .batching import BatchReport, ClaimedTask, Pending, Standing, Wishes
+from .counters import Counters
 from .decide import Decision, Need, decide, first_keys
-from .draft import SWEEP_LIMIT, Snapshot, Terms
+from .draft import SWEEP_LIMIT, Terms
 from .errors import Conflict, EngineError, NotFound
 from .events import (
     Applied,
@@ -47,26 +48,13 @@ _SUSPECT: Final = 2
 _MAX_ROUNDS: Final = 10_000
 
 
-@dataclass(slots=True)
-class _Work:
-    """One instance of the batch while it folds."""
-
-    instance_id: str
-    pending: list[Pending] = field(default_factory=list[Pending])
-    events: list[Event] = field(default_factory=list[Event])
-    snapshot: Snapshot = field(default_factory=lambda: Snapshot(None))
-    plan: Plan | None = None
-    own_claims: int = 0
-    internal: bool = False
-    decision: Decision | None = None
-
-
 class Transaction:
     """Runs batches on one connection. Not thread-safe: one writer thread owns it."""
 
     def __init__(self, connection: Connection, plans: PlanCache) -> None:
         self._batch = Batch(connection)
         self._plans = plans
+        self._counters = Counters(self._batch)
         #: Messages whose instance is gone.
         self._undeliverable: list[tuple[str, str]] = []
 
@@ -91,12 +79,16 @@ class Transaction:
         works = _grouped(pendings)
         self._undeliverable.clear()
         opening = self._open(works, standing, wishes, also_lock)
+        self._counters.begin(opening.epoch, opening.now)
         report = BatchReport(now=opening.now, peeked=wishes.claim is not None)
+        report.paused = self._counters.control.paused
         self._settle_keys(works, report)
+        refuse_full(self._batch, self._counters.control, works, report)
         self._add_due_and_ready(works, opening, wishes, report)
         self._fill(works, opening, report)
+        self._counters.foresee(_touched(works, opening))
         self._decide_all(works, opening, standing, wishes)
-        changes = Changes(delivered=list(self._undeliverable))
+        changes = Changes(delivered=list(self._undeliverable), limits=self._counters.changed())
         for work in works.values():
             if work.decision is not None and work.plan is not None:
                 changes.extend(work.decision.changes)
@@ -108,7 +100,7 @@ class Transaction:
 
     def _open(
         self,
-        works: dict[str, _Work],
+        works: dict[str, Work],
         standing: Standing,
         wishes: Wishes,
         also_lock: tuple[str, ...],
@@ -142,7 +134,7 @@ class Transaction:
             works[instance_id].snapshot.tasks[path] = None
         return opening
 
-    def _settle_keys(self, works: dict[str, _Work], report: BatchReport) -> None:
+    def _settle_keys(self, works: dict[str, Work], report: BatchReport) -> None:
         """A keyed start whose key belongs to another instance answers with that instance and starts nothing."""
         for work in list(works.values()):
             event = work.pending[0].event
@@ -161,13 +153,15 @@ class Transaction:
             del works[work.instance_id]
 
     def _add_due_and_ready(
-        self, works: dict[str, _Work], opening: Opening, wishes: Wishes, report: BatchReport
+        self, works: dict[str, Work], opening: Opening, wishes: Wishes, report: BatchReport
     ) -> None:
         for row in opening.due:
             _work(works, row).events.append(TimerDue(row.instance_id, row.path))
         budget = _claim_budget(works, wishes, self._plans)
-        suspects = wishes.suspects
+        suspects, paused = wishes.suspects, self._counters.control.paused
         for row in opening.ready:
+            if row.queue in paused:
+                continue
             if row.crashes >= _SUSPECT:
                 suspects -= 1
                 if suspects < 0:
@@ -190,7 +184,7 @@ class Transaction:
             )  # there may be more than was looked at
         report.ready_elsewhere = tuple({row.instance_id for row in opening.ready_elsewhere})
 
-    def _fill(self, works: dict[str, _Work], opening: Opening, report: BatchReport) -> None:
+    def _fill(self, works: dict[str, Work], opening: Opening, report: BatchReport) -> None:
         for row in (*opening.tasks, *opening.due, *opening.ready):
             if row.instance_id in works:
                 works[row.instance_id].snapshot.tasks[row.path] = row
@@ -205,7 +199,7 @@ class Transaction:
             elif work.plan is None:
                 del works[work.instance_id]
 
-    def _find_plan(self, work: _Work, instance: InstanceRow | None, report: BatchReport) -> str | None:
+    def _find_plan(self, work: Work, instance: InstanceRow | None, report: BatchReport) -> str | None:
         """Give the work its plan; the definition that has to be loaded first, or None."""
         first = work.pending[0].event if work.pending else None
         if instance is not None:
@@ -225,12 +219,12 @@ class Transaction:
         return wanted if work.plan is None else None
 
     def _decide_all(
-        self, works: dict[str, _Work], opening: Opening, standing: Standing, wishes: Wishes
+        self, works: dict[str, Work], opening: Opening, standing: Standing, wishes: Wishes
     ) -> None:
         open_slots = max(0, wishes.slots - sum(work.own_claims for work in works.values()))
         todo = list(works.values())
         for _ in range(_MAX_ROUNDS):
-            needs: list[tuple[_Work, Need]] = []
+            needs: list[tuple[Work, Need]] = []
             for work in todo:
                 terms = Terms(
                     now=opening.now,
@@ -240,6 +234,8 @@ class Transaction:
                     slots=open_slots + work.own_claims,
                     floor=wishes.floor,
                     queues=wishes.queues,
+                    control=self._counters.control,
+                    limits=self._counters.rows,
                 )
                 found = _decide_safely(work, terms)
                 if isinstance(found, Need):
@@ -247,19 +243,21 @@ class Transaction:
                 else:
                     work.decision = found
                     open_slots = terms.slots - found.slots_used
+                    self._counters.note(found.counters)
             if not needs:
                 return
             self._read(needs)
             todo = [work for work, _ in needs]
         raise EngineError("a decision asked for rows without end; this is a defect of the engine.")
 
-    def _read(self, needs: list[tuple[_Work, Need]]) -> None:
+    def _read(self, needs: list[tuple[Work, Need]]) -> None:
         keys = [(work.instance_id, path) for work, need in needs for path in need.keys]
         by_id = {work.instance_id: work.snapshot for work, _ in needs}
         for instance_id, path in keys:
             by_id[instance_id].tasks[path] = None
         for row in self._batch.read_tasks(keys):
             by_id[row.instance_id].tasks[row.path] = row
+        self._counters.lock(name for _, need in needs for name in need.limits)
         for work, need in needs:
             if need.ask is not None:
                 work.snapshot.answers[need.ask] = answer(self._batch, work.instance_id, need.ask)
@@ -271,7 +269,15 @@ class Transaction:
                 )
 
 
-def _unused_keys(work: _Work) -> list[tuple[str, str, str, str]]:
+def _touched(works: dict[str, Work], opening: Opening) -> Iterable[tuple[Plan, TaskRow]]:
+    """Tasks of this batch that may take from limits or give back to them."""
+    for row in (*opening.tasks, *opening.due, *opening.ready):
+        work = works.get(row.instance_id)
+        if work is not None and work.plan is not None:
+            yield work.plan, row
+
+
+def _unused_keys(work: Work) -> list[tuple[str, str, str, str]]:
     """A start that was refused, or met another instance, leaves no key behind."""
     first = work.pending[0].event if work.pending else None
     decision, plan = work.decision, work.plan
@@ -285,21 +291,21 @@ def _unused_keys(work: _Work) -> list[tuple[str, str, str, str]]:
     return [(plan.name, "start", first.key, first.instance_id)] if first.key is not None else []
 
 
-def _grouped(pendings: list[Pending]) -> dict[str, _Work]:
-    works: dict[str, _Work] = {}
+def _grouped(pendings: list[Pending]) -> dict[str, Work]:
+    works: dict[str, Work] = {}
     for pending in pendings:
         instance_id = pending.event.instance_id
         work = works.get(instance_id)
         if work is None:
-            work = works[instance_id] = _Work(instance_id)
+            work = works[instance_id] = Work(instance_id)
         work.pending.append(pending)
     return works
 
 
-def _work(works: dict[str, _Work], row: TaskRow) -> _Work:
+def _work(works: dict[str, Work], row: TaskRow) -> Work:
     work = works.get(row.instance_id)
     if work is None:
-        work = works[row.instance_id] = _Work(row.instance_id)
+        work = works[row.instance_id] = Work(row.instance_id)
     return work
 
 
@@ -308,7 +314,7 @@ def _leave_waiting(report: BatchReport, row: TaskRow) -> None:
         report.waiting = row.priority
 
 
-def _claim_budget(works: dict[str, _Work], wishes: Wishes, plans: PlanCache) -> int:
+def _claim_budget(works: dict[str, Work], wishes: Wishes, plans: PlanCache) -> int:
     """Slots for waiting tasks: all but what successors of this batch will want, and at least a quarter."""
     expected = 0
     for work in works.values():
@@ -321,7 +327,7 @@ def _claim_budget(works: dict[str, _Work], wishes: Wishes, plans: PlanCache) -> 
     return max(wishes.slots - expected, -(-wishes.slots // 4))
 
 
-def _decide_safely(work: _Work, terms: Terms) -> Decision | Need:
+def _decide_safely(work: Work, terms: Terms) -> Decision | Need:
     """A defect met while folding must not stop the other instances: the outcome becomes Failed(internal) once."""
     try:
         return decide(given(work.plan, "instance"), work.snapshot, work.events, terms)
@@ -338,7 +344,7 @@ def _decide_safely(work: _Work, terms: Terms) -> Decision | Need:
         return _decide_safely(work, terms)
 
 
-def _set_aside(work: _Work, terms: Terms, error: EngineError) -> Decision | Need:
+def _set_aside(work: Work, terms: Terms, error: EngineError) -> Decision | Need:
     """Pause an instance that cannot be decided, so that a person can look; senders get the error."""
     pause = PauseInstance(work.instance_id, error.message)
     try:
@@ -360,7 +366,7 @@ def _as_internal(event: Event, exc: Exception) -> Event:
     return TaskEnded(event.instance_id, event.path, event.attempt, event.engine, Failed(error), event.logs)
 
 
-def _account(report: BatchReport, works: dict[str, _Work], changes: Changes) -> None:
+def _account(report: BatchReport, works: dict[str, Work], changes: Changes) -> None:
     for work in works.values():
         decision, plan = work.decision, work.plan
         if decision is None or plan is None:
@@ -369,6 +375,7 @@ def _account(report: BatchReport, works: dict[str, _Work], changes: Changes) -> 
         report.decisions.append((plan, decision))
         if decision.instance is not None:
             report.claimed += [ClaimedTask(plan, decision.instance, row) for row in decision.claimed]
+            report.freed |= decision.freed
             report.stopped += [(work.instance_id, path, attempt) for path, attempt in decision.stopped]
     for rows in (changes.leaves, changes.scopes, changes.new_leaves, changes.new_scopes):
         for row in rows:

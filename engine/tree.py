@@ -21,6 +21,7 @@ from .definition import (
     SwitchNode,
     WaitNode,
 )
+from .definition_pace import Limits
 from .expressions import parse_template
 from .plan import ScopeKind
 from .pointers import child
@@ -54,6 +55,9 @@ class _Builder:
                 use = None if value is None else self._use(name, f"/start/{name}", "start", value)
                 if use is not None:
                     self._symbols.start[name] = use
+        if model.schedule is not None and model.schedule.inputs is not None:
+            inputs = model.schedule.inputs
+            self._symbols.schedule = self._use("inputs", "/schedule/inputs", "schedule", inputs)
         self._fill(root, model)
         self._symbols.on_error = self._entries(model.on_error, "", None)
         if model.finally_ is not None:
@@ -105,6 +109,8 @@ class _Builder:
             case RunNode() | FlowNode():
                 if model.has("with_"):
                     self._read(node, "with", model.with_)
+                if isinstance(model, RunNode) and model.limits is not None:
+                    self._limits(node, model.limits)
             case MapNode():
                 self._map(node, model)
             case SetNode():
@@ -145,6 +151,15 @@ class _Builder:
     def _concurrency(self, node: NodeSymbol, model: MapNode | ParallelNode) -> None:
         if isinstance(model.concurrency, str):
             self._read(node, "concurrency", model.concurrency)
+
+    def _limits(self, node: NodeSymbol, limits: Limits) -> None:
+        if limits.key is not None:
+            self._read(node, "limits/key", limits.key)
+        if isinstance(limits.mutex, str):
+            self._read(node, "limits/mutex", limits.mutex)
+        else:
+            for index, name in enumerate(limits.mutex or ()):
+                self._read(node, f"limits/mutex/{index}", name)
 
     def _loop(self, node: NodeSymbol, model: LoopNode) -> None:
         for attribute, name in _LOOP.items():

@@ -7,7 +7,7 @@ The validator runs them over the tree of symbols; what concerns several nodes is
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from .definition import Definition, FlowNode, LoopNode, MapNode, ParallelNode, RunNode, SetNode
@@ -17,6 +17,7 @@ from .errors import Problem
 from .expressions import NAME_PATTERN, RESERVED_NAMES, has_expression
 from .pointers import child, values_in
 from .reference_roots import givers
+from .rules_of_pace import check_schedule, check_scheduled_inputs
 from .rules_of_verbs import check_entries, check_rules
 from .symbols import NodeSymbol, Symbols, Use
 
@@ -56,13 +57,21 @@ def check_definition(definition: Definition) -> Iterable[Problem]:
     """Rules of the document's other parts."""
     yield from _check_delays(definition.defaults.retry, "/defaults/retry", definition.defaults.retry)
     yield from check_entries(definition.on_error, "/on_error", of_definition=True)
-    if definition.inputs:
-        # Imported where it is needed: most of the time of a cold start would go into jsonschema.
-        from .input_schema import check_input_schema
+    refused = list(_check_inputs(definition.inputs)) if definition.inputs else []
+    yield from refused
+    if definition.schedule is not None:
+        yield from check_schedule(definition.schedule)
+        if all(problem.severity != "error" for problem in refused):
+            yield from check_scheduled_inputs(definition.schedule, definition.inputs)
 
-        yield from check_input_schema(definition.inputs)
-        if has_expression(definition.inputs):
-            yield from _expressions_in(definition.inputs, "/inputs")
+
+def _check_inputs(schema: Mapping[str, Any]) -> Iterable[Problem]:
+    # Imported where it is needed: most of the time of a cold start would go into jsonschema.
+    from .input_schema import check_input_schema
+
+    yield from check_input_schema(schema)
+    if has_expression(schema):
+        yield from _expressions_in(schema, "/inputs")
 
 
 def _bad_name(name: str) -> str | None:

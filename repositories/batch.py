@@ -18,8 +18,10 @@ from .records import (
     InstanceState,
     JournalRow,
     LabelRow,
+    LimitRow,
     LogRow,
     MessageRow,
+    QueueRow,
     SignalRow,
     TaskRow,
     TaskState,
@@ -68,6 +70,8 @@ class ClaimWish:
     queues: tuple[str, ...]
     executors: tuple[str, ...]
     limit: int
+    #: Counters of limits that have room: tasks blocked on them are looked at, too.
+    counters: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -82,6 +86,8 @@ class Opening:
     #: Ready tasks whose instance another engine holds at this moment.
     ready_elsewhere: list[TaskRow]
     due: list[TaskRow]
+    #: How often people have changed queues and limits.
+    epoch: int = 0
 
 
 @dataclass(slots=True)
@@ -103,6 +109,8 @@ class Changes:
     signals: list[SignalRow] = field(default_factory=list[SignalRow])
     #: Signals that a wait took: (instance, signal, path of the wait).
     consumed: list[tuple[str, str, str]] = field(default_factory=list[tuple[str, str, str]])
+    #: Counters of limits, one image each.
+    limits: list[LimitRow] = field(default_factory=list[LimitRow])
     messages: list[MessageRow] = field(default_factory=list[MessageRow])
     #: Messages that were applied: (instance, source).
     delivered: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
@@ -137,6 +145,7 @@ class Changes:
             ("checkpoint_set", self.checkpoints),
             ("progress_set", self.progress),
             ("signal_new", self.signals),
+            ("limit_set", self.limits),
             ("message_new", self.messages),
             ("label_new", self.labels),
         )
@@ -162,6 +171,11 @@ def instance_of(row: Sequence[Any]) -> InstanceRow:
     instance = InstanceRow(*row)
     instance.state = _INSTANCE_STATES[instance.state]
     return instance
+
+
+def _turn(row: TaskRow) -> tuple[int, int]:
+    """Who is taken first: higher priority, then who has been ready longer."""
+    return -row.priority, row.blocked_at or row.ready_at or 0
 
 
 def _last_of_each(rows: Sequence[Any], keys: Sequence[str]) -> Sequence[Any]:
@@ -197,12 +211,18 @@ class Batch:
             locked = db.lock_instances(instance_ids) if instance_ids else None
             due = db.peek_due(due_limit) if due_limit else None
             ready = db.peek_ready(claim.queues, claim.executors, claim.limit) if claim else None
+            blocked = self._peek_blocked(claim)
             clock = db.clock()
+            epoch = db.run("setting_get", {"name": "control"})
             tasks = db.read_tasks(*zip(*task_keys, strict=True)) if task_keys else None
             if not db.rows(fence):
                 raise Fenced(f"engine {engine_id} is no longer alive in the database")
-            instances = self._instances(locked, due and due[0], ready and ready[0])
+            instances = self._instances(locked, due and due[0], ready and ready[0], blocked and blocked[0])
             ready_rows = [task_of(row) for row in db.rows(ready[1])] if ready else []
+            if blocked:  # a blocked row may be met twice when a counter is named twice; it is claimed once
+                ready_rows += [task_of(row) for row in db.rows(blocked[1])]
+                ready_rows.sort(key=_turn)
+            found = db.rows(epoch)
             return Opening(
                 now=db.rows(clock)[0][0],
                 instances=instances,
@@ -210,7 +230,31 @@ class Batch:
                 ready=[task for task in ready_rows if task.instance_id in instances],
                 ready_elsewhere=[task for task in ready_rows if task.instance_id not in instances],
                 due=[task_of(row) for row in db.rows(due[1]) if row[0] in instances] if due else [],
+                epoch=found[0][0] if found else 0,
             )
+
+    def _peek_blocked(self, claim: ClaimWish | None) -> tuple[Any, Any] | None:
+        if claim is None or not claim.counters:
+            return None
+        return self._db.peek_blocked(claim.counters, claim.queues, claim.executors, claim.limit)
+
+    def read_control(self) -> tuple[list[str], list[QueueRow]]:
+        """What people have set: names of counters, and queues."""
+        names, queues = self._db.run("limits_set"), self._db.run("queues_get")
+        return [row[0] for row in self._db.rows(names)], [QueueRow(*row) for row in self._db.rows(queues)]
+
+    def lock_limits(self, names: Sequence[str], now: int) -> list[LimitRow]:
+        """Lock these counters in the order of their names; absent ones are made. Names are sorted by the caller."""
+        with self._db.pipeline():
+            self._db.many("limit_new", {"name": names, "updated_at": [now] * len(names)})
+            return [LimitRow(*row) for row in self._db.rows(self._db.lock_limits(names))]
+
+    def queue_depth(self, queue: str, limit: int) -> int:
+        """How many tasks stand in a queue, ready or blocked on its own limit; counted up to `limit`."""
+        waiting = self._db.rows(self._db.run("limit_waiting", {"name": f"queue:{queue}"}))
+        params = {"queue": queue, "limit": limit, "param_1": 0}
+        ready = self._db.rows(self._db.run("queue_depth", params))[0][0]
+        return ready + (waiting[0][0] if waiting else 0)
 
     def _instances(self, *handles: Any) -> dict[str, InstanceRow]:
         found: dict[str, InstanceRow] = {}

@@ -67,6 +67,16 @@ class Connection(Protocol):
         """Lock (skipping) the instances at the head of the ready index, then read those tasks: two handles."""
         ...
 
+    def peek_blocked(
+        self, counters: Sequence[str], queues: Sequence[str], executors: Sequence[str], limit: int
+    ) -> tuple[Any, Any]:
+        """The same for tasks that are blocked on these counters."""
+        ...
+
+    def lock_limits(self, names: Sequence[str]) -> Any:
+        """Lock counters in name order; rows are limit columns."""
+        ...
+
     def peek_due(self, limit: int) -> tuple[Any, Any]:
         """The same for tasks whose `wake_at` has come."""
         ...

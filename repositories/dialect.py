@@ -22,6 +22,7 @@ from psycopg.types.string import TextLoader
 from sqlalchemy import Executable, Float, Integer
 from sqlalchemy.dialects import postgresql, sqlite
 
+from .arrays import array_literal
 from .clock import now_us
 from .connection import Row
 from .errors import ConnectionLost, RepositoryError
@@ -91,23 +92,6 @@ def postgres_session(url: DatabaseUrl, *, autocommit: bool = True) -> psycopg.Co
     return raw
 
 
-def _array_literal(values: Sequence[Any], *, numeric: bool) -> str:
-    """A column as an array literal: on the hot path, so quoting is looked for once a column, not once a value."""
-    nulls = values.count(None)
-    if nulls == len(values):
-        return "{" + ",".join(["NULL"] * nulls) + "}"
-    if numeric:
-        return "{" + ",".join(["NULL" if v is None else str(v) for v in values]) + "}"
-    if not nulls:
-        joined = '","'.join(values)
-        if "\\" not in joined and joined.count('"') == 2 * (len(values) - 1):
-            return '{"' + joined + '"}'
-    quoted = [
-        "NULL" if v is None else '"' + v.replace("\\", "\\\\").replace('"', '\\"') + '"' for v in values
-    ]
-    return "{" + ",".join(quoted) + "}"
-
-
 class PostgresConnection:
     """The writer's connection on Postgres. Settings and search path are set anew in every transaction."""
 
@@ -159,7 +143,7 @@ class PostgresConnection:
     def many(self, name: str, columns: Mapping[str, Sequence[Any]]) -> None:
         sql, numeric = self._bulks[name]
         self._execute(
-            sql, {c: _array_literal(columns[c], numeric=is_number) for c, is_number in numeric.items()}
+            sql, {c: array_literal(columns[c], numeric=is_number) for c, is_number in numeric.items()}
         )
 
     def fence(self, engine_id: str, batch: int, ttl: int) -> Any:
@@ -169,19 +153,31 @@ class PostgresConnection:
         return self.run("clock")
 
     def lock_instances(self, ids: Sequence[str]) -> Any:
-        return self.run("lock_instances", {"ids": _array_literal(ids, numeric=False)})
+        return self.run("lock_instances", {"ids": array_literal(ids, numeric=False)})
 
     def read_tasks(self, ids: Sequence[str], paths: Sequence[str]) -> Any:
-        arrays = {"ids": _array_literal(ids, numeric=False), "paths": _array_literal(paths, numeric=False)}
+        arrays = {"ids": array_literal(ids, numeric=False), "paths": array_literal(paths, numeric=False)}
         return self.run("read_tasks", arrays)
 
     def peek_ready(self, queues: Sequence[str], executors: Sequence[str], limit: int) -> tuple[Any, Any]:
         wanted = {
-            "queues": _array_literal(queues, numeric=False),
-            "executors": _array_literal(executors, numeric=False),
+            "queues": array_literal(queues, numeric=False),
+            "executors": array_literal(executors, numeric=False),
             "peek": limit,
         }
         return self.run("ready_lock", wanted), self.run("ready_read", wanted)
+
+    def peek_blocked(
+        self, counters: Sequence[str], queues: Sequence[str], executors: Sequence[str], limit: int
+    ) -> tuple[Any, Any]:
+        lists = {"counters": counters, "queues": queues, "executors": executors}
+        wanted = {name: array_literal(values, numeric=False) for name, values in lists.items()}
+        return self.run("blocked_lock", {**wanted, "peek": limit}), self.run(
+            "blocked_read", {**wanted, "peek": limit}
+        )
+
+    def lock_limits(self, names: Sequence[str]) -> Any:
+        return self.run("limits_lock", {"names": array_literal(names, numeric=False)})
 
     def peek_due(self, limit: int) -> tuple[Any, Any]:
         return self.run("due_lock", {"peek": limit}), self.run("due_read", {"peek": limit})
@@ -351,6 +347,18 @@ class SqliteConnection:
             found += self.rows(self.run("ready_read", wanted))
         found.sort(key=lambda row: (-row[_PRIORITY], row[_READY_AT]))
         return self.lock_instances([row[0] for row in found[:limit]]), found[:limit]
+
+    def peek_blocked(
+        self, counters: Sequence[str], queues: Sequence[str], executors: Sequence[str], limit: int
+    ) -> tuple[Any, Any]:
+        names, served, found = json.dumps(list(executors)), json.dumps(list(queues)), list[Row]()
+        for counter in counters:
+            wanted = {"counter": counter, "queues": served, "executors": names, "peek": limit, **_NO_OFFSET}
+            found += self.rows(self.run("blocked_read", wanted))
+        return self.lock_instances([row[0] for row in found]), found
+
+    def lock_limits(self, names: Sequence[str]) -> Any:
+        return self._each("limit_get", [(name,) for name in names])
 
     def peek_due(self, limit: int) -> tuple[Any, Any]:
         found = self.rows(self.run("due_read", {"now": now_us(), "peek": limit, **_NO_OFFSET}))

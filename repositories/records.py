@@ -7,7 +7,7 @@ canonical JSON text (`engine/payload.py` encodes them).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 from operator import attrgetter
 from typing import Final, Self
@@ -24,8 +24,10 @@ __all__ = [
     "InstanceState",
     "JournalRow",
     "LabelRow",
+    "LimitRow",
     "LogRow",
     "MessageRow",
+    "QueueRow",
     "SignalRow",
     "TaskRow",
     "TaskState",
@@ -148,6 +150,11 @@ class InstanceRow:
     expires_at: int | None = None
     #: Raised with every write of a variable.
     vars_rev: int = 0
+    #: Queue and priority of its tasks whose nodes say none.
+    queue: str | None = None
+    priority: int | None = None
+    #: The instant of the schedule's firing that started it.
+    scheduled_for: int | None = None
 
     def copy(self) -> Self:
         """The same values in a row of its own."""
@@ -223,6 +230,11 @@ class TaskRow:
     memo: str | None = None
     #: Map, parallel: children that failed and count as met all the same (`continue`).
     excused: int = 0
+    #: The limit that refused it, and since when it would have been ready; both set exactly while `blocked`.
+    blocked_on: str | None = None
+    blocked_at: int | None = None
+    #: What it took of limits when it was claimed, as JSON `[[name, weight], …]`; given back when it stops running.
+    holds: str | None = None
 
     def copy(self) -> Self:
         """The same values in a row of its own."""
@@ -322,6 +334,44 @@ class LogRow:
     at: int
     level: str
     message: str
+
+
+@dataclass(slots=True)
+class LimitRow:
+    """One counter: of a queue, an executor, a node, a key, a pool, a mutex group."""
+
+    name: str
+    #: How much may be held at once; None = any amount. Only what a person has set; else the node's own number counts.
+    concurrency: int | None = None
+    #: At most so many begin per period (microseconds), so many of them at once.
+    rate_count: int | None = None
+    rate_period: int | None = None
+    burst: int | None = None
+    #: 1 when a person has set the numbers: they override what definitions say.
+    explicit: int = 0
+    #: What running tasks hold together.
+    used: int = 0
+    #: Tasks that are blocked on it.
+    waiting: int = 0
+    #: When the rate's bucket is full again (microseconds): the state of a generic cell rate algorithm.
+    full_at: int = 0
+    updated_at: int = 0
+
+    def copy(self) -> Self:
+        """The same values in a row of its own."""
+        return replace(self)
+
+
+@dataclass(slots=True, frozen=True)
+class QueueRow:
+    """What a person has set for a queue; a queue without a row is active and without a bound."""
+
+    name: str
+    state: str = "active"
+    #: Most ready tasks; a start whose first tasks would go beyond is refused.
+    max_size: int | None = None
+    reason: str | None = None
+    updated_at: int = 0
 
 
 TASK_COLUMNS: Final = tuple(f.name for f in fields(TaskRow))

@@ -38,6 +38,8 @@ from sqlalchemy.dialects.postgresql import UUID as PG_UUID
 from sqlalchemy.dialects.postgresql import insert as pg_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
+from .control_tables import LIMITS
+from .limit_statements import limit_statements
 from .rare_statements import rare_statements
 from .records import TERMINAL_TASK_STATES, EngineState
 from .tables import (
@@ -59,7 +61,7 @@ from .tables import (
     VARS,
 )
 
-__all__ = ["Bulk", "bulk_statements", "single_statements"]
+__all__ = ["Bulk", "bulk_statements", "rows_of", "single_statements", "texts"]
 
 _NOT_TERMINAL: Final = "tasks.state NOT IN ({})".format(
     ", ".join(f"'{state}'" for state in sorted(TERMINAL_TASK_STATES))
@@ -146,7 +148,7 @@ _LEAF_NEW: Final = (
 _SCOPE_NEW: Final = (
     "scope executor gen state attempt engine queue priority ready_at wake_at remaining "
     "open total next width done failed skipped closed output output_ref error started_at ended_at "
-    "phase deadline_at awaits memo excused"
+    "phase deadline_at awaits memo excused blocked_on blocked_at holds"
 ).split()
 _LEAF_SET: Final = (
     "gen state attempt failures crashes engine ready_at wake_at remaining closed "
@@ -155,7 +157,7 @@ _LEAF_SET: Final = (
 _SCOPE_SET: Final = (
     "gen state attempt failures crashes engine ready_at wake_at remaining "
     "open total next width done failed skipped closed cursor output output_ref error started_at ended_at "
-    "phase deadline_at awaits memo excused"
+    "phase deadline_at awaits memo excused blocked_on blocked_at holds"
 ).split()
 _VAR_KEY: Final = ("instance_id", "scope", "name", "writer")
 _INSTANCE_SET: Final = "definition_id version state gen sweeps reason started_at ended_at vars_rev".split()
@@ -182,6 +184,8 @@ def bulk_statements() -> dict[str, Bulk]:
         "message_new": Bulk("insert_new", MESSAGES, ["instance_id", "source"], ["kind", "body", "at"]),
         "message_end": Bulk("delete", MESSAGES, ["instance_id", "source"], []),
         "label_new": Bulk("insert_new", LABELS, ["instance_id", "name"], ["value"]),
+        "limit_new": Bulk("insert_new", LIMITS, ["name"], ["updated_at"]),
+        "limit_set": Bulk("update", LIMITS, ["name"], ["used", "waiting", "full_at", "updated_at"]),
         "blob_new": Bulk("insert_new", BLOBS, ["instance_id", "key"], ["body"]),
         "var_set": Bulk("upsert", VARS, _VAR_KEY, ["rev", "gen", "value", "value_ref"]),
         "checkpoint_set": Bulk("upsert", CHECKPOINTS, _TASK_KEY, ["attempt", "at", "value"]),
@@ -194,24 +198,26 @@ def _uuids(name: str) -> Any:
     return cast(bindparam(name, type_=Text()), ARRAY(PG_UUID(as_uuid=False)))
 
 
-def _texts(name: str) -> Any:
+def texts(name: str) -> Any:
+    """A parameter that is an array of texts. Postgres."""
     return cast(bindparam(name, type_=Text()), ARRAY(Text()))
 
 
-def _rows_of(**arrays: Any) -> Any:
+def rows_of(**arrays: Any) -> Any:
+    """Arrays side by side as rows. Postgres."""
     names = list(arrays)
     return func.unnest(*arrays.values()).table_valued(*_named(names), name="k").render_derived()
 
 
 def _peek(*, limit: str) -> Any:
     """Keys at the head of an index, all queues of this engine, without locks. Postgres."""
-    wanted = _rows_of(queue=_texts("queues"))
+    wanted = rows_of(queue=texts("queues"))
     head = (
         select(TASKS.c.instance_id, TASKS.c.path, TASKS.c.priority, TASKS.c.ready_at)
         .where(
             TASKS.c.queue == wanted.c.queue,
             TASKS.c.ready_at.is_not(None),
-            or_(TASKS.c.executor.is_(None), TASKS.c.executor == func.any(_texts("executors"))),
+            or_(TASKS.c.executor.is_(None), TASKS.c.executor == func.any(texts("executors"))),
         )
         .order_by(TASKS.c.priority.desc(), TASKS.c.ready_at)
         .limit(bindparam(limit))
@@ -263,7 +269,7 @@ def _settings() -> list[ColumnElement[Any]]:
 
 
 def _postgres_reads() -> dict[str, Any]:
-    keys = _rows_of(id=_uuids("ids"), path=_texts("paths"))
+    keys = rows_of(id=_uuids("ids"), path=texts("paths"))
     ready, due = _peek(limit="peek"), _due(limit="peek")
     instances = select(*INSTANCES.columns)
     tasks = select(*TASKS.columns)
@@ -315,6 +321,7 @@ def single_statements(dialect: str) -> dict[str, Any]:
             KEYS.c.name == bindparam("name"), KEYS.c.kind == bindparam("kind"), KEYS.c.key == bindparam("key")
         ),
         **rare_statements(dialect),
+        **limit_statements(dialect),
         "definition_get": select(*DEFINITIONS.columns).where(DEFINITIONS.c.id == bindparam("id")),
         "receipt": select(ENGINES.c.batch, ENGINES.c.state).where(ENGINES.c.id == bindparam("me")),
         "next_wake": select(func.min(TASKS.c.wake_at)).where(TASKS.c.wake_at.is_not(None)),

@@ -14,7 +14,6 @@ from sqlalchemy import (
     BigInteger,
     CheckConstraint,
     Column,
-    Float,
     Index,
     Integer,
     Sequence,
@@ -26,6 +25,8 @@ from sqlalchemy import (
 from sqlmodel import SQLModel
 
 from .columns import FILLFACTOR, ID, PATH, Base, big, col, key_col, metadata, one_of, partial
+from .control_tables import FIRINGS, LIMITS, QUEUES, SCHEDULES, SETTINGS, TRIGGERS
+from .payload_tables import BLOBS, CHECKPOINTS, LOGS, PROGRESS, VARS, Checkpoint, LogLine, Progress
 from .records import (
     ACTIVE_INSTANCE_STATES,
     TERMINAL_INSTANCE_STATES,
@@ -42,17 +43,23 @@ __all__ = [
     "CHECKPOINTS",
     "DEFINITIONS",
     "ENGINES",
+    "FIRINGS",
     "INSTANCES",
     "JOURNAL",
     "JOURNAL_SEQUENCE",
     "KEYS",
     "LABELS",
+    "LIMITS",
     "LOGS",
     "MESSAGES",
     "PROGRESS",
+    "QUEUES",
+    "SCHEDULES",
     "SEQUENCES",
+    "SETTINGS",
     "SIGNALS",
     "TASKS",
+    "TRIGGERS",
     "VARS",
     "Checkpoint",
     "Definition",
@@ -122,6 +129,9 @@ class Instance(Base, table=True):
     start_at: int | None = big(null=True)
     expires_at: int | None = big(null=True)
     vars_rev: int = col(Integer(), default="0")
+    queue: str | None = col(Text(), null=True)
+    priority: int | None = col(Integer(), null=True)
+    scheduled_for: int | None = big(null=True)
 
     __table_args__: Any = (
         Index("instances_created", "created_at", "id"),
@@ -187,6 +197,9 @@ class Task(Base, table=True):
     awaits: str | None = col(Text(), null=True)
     memo: str | None = col(Text(), null=True)
     excused: int = col(Integer(), default="0")
+    blocked_on: str | None = col(Text(), null=True)
+    blocked_at: int | None = big(null=True)
+    holds: str | None = col(Text(), null=True)
 
     __table_args__: Any = (
         partial("tasks_awaits", "instance_id", "awaits", where="awaits IS NOT NULL"),
@@ -194,6 +207,10 @@ class Task(Base, table=True):
         CheckConstraint("(state = 'running') = (engine IS NOT NULL)", name="tasks_engine"),
         CheckConstraint("(state = 'queued') = (ready_at IS NOT NULL)", name="tasks_ready"),
         CheckConstraint("state <> 'running' OR wake_at IS NULL OR closed IS NOT NULL", name="tasks_wake"),
+        CheckConstraint(
+            "(state = 'blocked') = (blocked_on IS NOT NULL AND blocked_at IS NOT NULL)", name="tasks_blocked"
+        ),
+        CheckConstraint("holds IS NULL OR state = 'running'", name="tasks_holds"),
         CheckConstraint("state <> 'retrying' OR wake_at IS NOT NULL", name="tasks_retry"),
         CheckConstraint("state <> 'pending' OR remaining > 0 OR wake_at IS NOT NULL", name="tasks_pending"),
         CheckConstraint(
@@ -255,29 +272,6 @@ class Engine(Base, table=True):
     )
 
 
-class Blob(Base, table=True):
-    """Payloads kept apart: large values by SHA-256, pages of a map's items by `items:<path>:<gen>:<page>`."""
-
-    __tablename__: Any = "blobs"
-    instance_id: str = key_col(ID)
-    key: str = key_col(PATH)
-    body: str = col(Text())
-
-
-class Var(Base, table=True):
-    """Committed values of the variables that `set` nodes wrote, by scope."""
-
-    __tablename__: Any = "vars"
-    instance_id: str = key_col(ID)
-    scope: str = key_col(PATH)
-    name: str = key_col(Text())
-    writer: str = key_col(PATH)
-    rev: int = col(Integer(), default="0")
-    gen: int = col(Integer(), default="0")
-    value: str | None = col(Text(), null=True)
-    value_ref: str | None = col(Text(), null=True)
-
-
 class Signal(Base, table=True):
     """Named messages to an instance, parked until a wait takes them."""
 
@@ -318,42 +312,6 @@ class Label(Base, table=True):
     __table_args__: Any = (Index("labels_name_value", "name", "value", "instance_id"),)
 
 
-class Checkpoint(Base, table=True):
-    """The last checkpoint of a task, kept across its attempts."""
-
-    __tablename__: Any = "checkpoints"
-    instance_id: str = key_col(ID)
-    path: str = key_col(PATH)
-    attempt: int = col(Integer())
-    at: int = big()
-    value: str = col(Text())
-
-
-class Progress(Base, table=True):
-    """The last progress an executor reported."""
-
-    __tablename__: Any = "progress"
-    instance_id: str = key_col(ID)
-    path: str = key_col(PATH)
-    attempt: int = col(Integer())
-    at: int = big()
-    fraction: float = col(Float())
-    message: str | None = col(Text(), null=True)
-
-
-class LogLine(Base, table=True):
-    """Log lines of attempts, readable while they run."""
-
-    __tablename__: Any = "logs"
-    instance_id: str = key_col(ID)
-    seq: int = key_col(BigInteger())
-    path: str = col(PATH)
-    attempt: int = col(Integer())
-    at: int = big()
-    level: str = col(String(8))
-    message: str = col(Text())
-
-
 def _table(model: type[SQLModel]) -> Table:
     return cast("Table", vars(model)["__table__"])
 
@@ -364,14 +322,9 @@ KEYS: Final = _table(Key)
 TASKS: Final = _table(Task)
 JOURNAL: Final = _table(Journal)
 ENGINES: Final = _table(Engine)
-BLOBS: Final = _table(Blob)
-VARS: Final = _table(Var)
 SIGNALS: Final = _table(Signal)
 MESSAGES: Final = _table(Message)
 LABELS: Final = _table(Label)
-CHECKPOINTS: Final = _table(Checkpoint)
-PROGRESS: Final = _table(Progress)
-LOGS: Final = _table(LogLine)
 
 #: Journal and log rows are numbered by one sequence, so that `seq` follows commit order within an instance.
 JOURNAL_SEQUENCE: Final = Sequence("journal_seq", metadata=metadata)
@@ -391,6 +344,14 @@ Index(
     TASKS.c.ready_at,
     postgresql_where=text("ready_at IS NOT NULL"),
     sqlite_where=text("ready_at IS NOT NULL"),
+)
+Index(
+    "tasks_blocked",
+    TASKS.c.blocked_on,
+    TASKS.c.priority.desc(),
+    TASKS.c.blocked_at,
+    postgresql_where=text("blocked_on IS NOT NULL"),
+    sqlite_where=text("blocked_on IS NOT NULL"),
 )
 Index(
     "tasks_wake",

@@ -17,11 +17,12 @@ __all__ = ["format_document", "format_text"]
 
 _WIDTH: Final = 100
 _TOP: Final = (
-    "dsl name description labels inputs start defaults deadline on_failure nodes output on_error finally"
+    "dsl name description labels inputs start schedule limits defaults deadline on_failure nodes output on_error "
+    "finally"
 ).split()
 _BEFORE: Final = ("description", "needs", "when")
 _AFTER: Final = (
-    "with as index key concurrency join collect do else detach queue priority retry timeout heartbeat deadline "
+    "with as index key concurrency join collect do else detach queue priority limits retry timeout heartbeat deadline "
     "on_error undo output"
 ).split()
 #: Fields whose values are bodies, or hold them by name.

@@ -140,6 +140,9 @@ def _instances() -> None:
         _optional("start_at", sa.BigInteger()),
         _optional("expires_at", sa.BigInteger()),
         _required("vars_rev", sa.Integer(), "0"),
+        _optional("queue", sa.Text()),
+        _optional("priority", sa.Integer()),
+        _optional("scheduled_for", sa.BigInteger()),
         sa.PrimaryKeyConstraint("id"),
         sa.CheckConstraint(INSTANCE_STATES, name="instances_state"),
         sa.CheckConstraint(INSTANCE_ENDED, name="instances_ended"),
@@ -157,6 +160,10 @@ def _instances() -> None:
         ["name", "mutex", "id"],
         "state = 'queued' AND mutex IS NOT NULL",
     )
+    _keys()
+
+
+def _keys() -> None:
     op.create_table(
         "keys",
         _required("name", sa.Text()),
@@ -237,12 +244,17 @@ def _tasks() -> None:
         _optional("awaits", sa.Text()),
         _optional("memo", sa.Text()),
         _required("excused", sa.Integer(), "0"),
+        _optional("blocked_on", sa.Text()),
+        _optional("blocked_at", sa.BigInteger()),
+        _optional("holds", sa.Text()),
         sa.PrimaryKeyConstraint("instance_id", "path"),
         *_task_checks(),
         **FILLFACTOR,
     )
     ready: list[Any] = ["queue", sa.text("priority DESC"), "ready_at"]
     _partial("tasks_ready", "tasks", ready, "ready_at IS NOT NULL")
+    blocked: list[Any] = ["blocked_on", sa.text("priority DESC"), "blocked_at"]
+    _partial("tasks_blocked", "tasks", blocked, "blocked_on IS NOT NULL")
     _partial("tasks_wake", "tasks", ["wake_at"], "wake_at IS NOT NULL")
     _partial("tasks_awaits", "tasks", ["instance_id", "awaits"], "awaits IS NOT NULL")
 
@@ -256,6 +268,8 @@ def _task_checks() -> list[sa.CheckConstraint]:
         "engine": "(state = 'running') = (engine IS NOT NULL)",
         "ready": "(state = 'queued') = (ready_at IS NOT NULL)",
         "wake": "state <> 'running' OR wake_at IS NULL OR closed IS NOT NULL",
+        "blocked": "(state = 'blocked') = (blocked_on IS NOT NULL AND blocked_at IS NOT NULL)",
+        "holds": "holds IS NULL OR state = 'running'",
         "retry": "state <> 'retrying' OR wake_at IS NOT NULL",
         "pending": "state <> 'pending' OR remaining > 0 OR wake_at IS NOT NULL",
         "ended": TASK_ENDED,

@@ -89,6 +89,8 @@ class Recorded:
     keys: dict[tuple[str, str], str]
     #: Rows whose instance does not exist: (table, instance id).
     orphans: list[tuple[str, str]]
+    #: Counters of limits by name.
+    limits: dict[str, Row] = field(default_factory=dict)
 
 
 def read_database(url: str) -> Recorded:
@@ -141,7 +143,8 @@ def _read(connection: Connection) -> Recorded:
     }
     keys = {(row["name"], row["key"]): row["instance_id"] for row in _rows(connection, "SELECT * FROM keys")}
     orphans = [("tasks", key) for key in tasks] + [("journal", key) for key in journal]
-    return Recorded(runs, engines, keys, orphans)
+    limits = {row["name"]: row for row in _rows(connection, "SELECT * FROM limits")}
+    return Recorded(runs, engines, keys, orphans, limits)
 
 
 def _rows(connection: Connection, statement: str) -> list[Row]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from . import history, rows
+from . import history, limits, rows
 from .database import Recorded, read_database
 from .report import Report, Violation
 
@@ -24,6 +24,7 @@ INVARIANTS: Final = {
     "I10": "every transition is an edge of the published tables and begins where the last one ended",
     "I11": "an ended run is at rest, and ended as its root did",
     "I12": "after a cancel nothing is claimed",
+    "I14": "limits are never exceeded, and their counters agree with the rows",
     "I19": "map items exist once each and completely",
 }
 
@@ -50,6 +51,8 @@ def judge(recorded: Recorded, acknowledged: Iterable[str] = ()) -> Report:
         report.expect("I1", instance_id in known, (instance_id, None), f"key {key!r} of {name} names no run")
     for table, instance_id in recorded.orphans:
         report.expect("I1", False, (instance_id, None), f"rows of {table} without a run")
+    limits.counters_agree(recorded, report)
+    limits.never_exceeded(recorded, report)
     for run in recorded.runs:
         history.one_outcome(run, report)
         history.order_of_dependencies(run, report)

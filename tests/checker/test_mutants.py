@@ -109,6 +109,11 @@ MUTANTS: dict[str, tuple[str, set[str]]] = {
         ),
         {"I12"},
     ),
+    "counter of a limit too high": ("UPDATE limits SET used = 1", {"I14"}),
+    "one too many at once": (
+        "UPDATE journal SET seq = -seq WHERE path LIKE 'few[%' AND attempt = 1 AND to_state = 'running'",
+        {"I14"},
+    ),
     "item lost": ("DELETE FROM tasks WHERE path = 'each[7]'", {"I19", "I4", "I8"}),
     "item never made": ("UPDATE tasks SET next = next - 1 WHERE path = 'each'", {"I19"}),
     "list shorter than the count": ("UPDATE tasks SET total = total + 1 WHERE path = 'each'", {"I19"}),

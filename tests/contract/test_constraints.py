@@ -10,7 +10,19 @@ from sqlalchemy import CheckConstraint, Table, insert, select
 from strataflow.repositories.database import Database
 from strataflow.repositories.errors import BadRow
 from strataflow.repositories.records import TERMINAL_TASK_STATES, InstanceState, TaskState
-from strataflow.repositories.tables import DEFINITIONS, ENGINES, INSTANCES, KEYS, TASKS, metadata
+from strataflow.repositories.tables import (
+    DEFINITIONS,
+    ENGINES,
+    FIRINGS,
+    INSTANCES,
+    KEYS,
+    LIMITS,
+    QUEUES,
+    SCHEDULES,
+    TASKS,
+    TRIGGERS,
+    metadata,
+)
 
 ID = "018f0000-0000-7000-8000-000000000001"
 OTHER = "018f0000-0000-7000-8000-000000000002"
@@ -26,11 +38,17 @@ ENGINE: dict[str, Any] = {
     "id": ID, "role": "engine", "state": "alive", "lease_until": 1, "host": "h", "pid": 1, "release": "1",
     "started_at": 1,
 }  # fmt: skip
+_SINCE: dict[str, Any] = {"created_at": 1, "updated_at": 1}
 GOOD: dict[str, tuple[Table, dict[str, Any]]] = {
     "definitions": (DEFINITIONS, DEFINITION),
     "instances": (INSTANCES, INSTANCE),
     "tasks": (TASKS, TASK),
     "engines": (ENGINES, ENGINE),
+    "queues": (QUEUES, {"name": "q", "updated_at": 1}),
+    "limits": (LIMITS, {"name": "queue:q"}),
+    "schedules": (SCHEDULES, {"id": ID, "name": "s", "definition": "f"} | _SINCE | {"fired_until": 1}),
+    "firings": (FIRINGS, {"schedule_id": ID, "at": 1, "outcome": "skipped", "fired_at": 1}),
+    "triggers": (TRIGGERS, {"id": ID, "name": "t", "pattern": "a.*", "definition": "f"} | _SINCE),
 }
 
 #: Constraint → rows it must refuse, as changes of the good row of its table.
@@ -63,6 +81,20 @@ BAD: dict[str, list[dict[str, Any]]] = {
     "tasks_output": [{"output": "1", "output_ref": "x"}],
     "tasks_error": [{"state": "failed", "ended_at": 1}],
     "tasks_root": [{"path": ""}, {"scope": None}],
+    "tasks_blocked": [{"state": "blocked"}, {"blocked_on": "*", "blocked_at": 1}],
+    "tasks_holds": [{"holds": "[]"}],
+    "queues_state": [{"state": "nonsense"}],
+    "queues_max_size": [{"max_size": -1}],
+    "limits_counters": [{"used": -1}, {"waiting": -1}],
+    "limits_concurrency": [{"concurrency": -1}],
+    "limits_rate": [{"rate_count": 1}, {"rate_period": 1}],
+    "schedules_state": [{"state": "nonsense"}],
+    "schedules_origin": [{"origin": "nonsense"}],
+    "schedules_overlap": [{"overlap": "nonsense"}],
+    "schedules_misfire": [{"misfire": "nonsense"}],
+    "firings_outcome": [{"outcome": "nonsense"}],
+    "firings_instance": [{"outcome": "started"}, {"instance_id": ID}],
+    "triggers_state": [{"state": "nonsense"}],
     "engines_state": [{"state": "nonsense"}],
     "engines_role": [{"role": "nonsense"}],
 }
@@ -101,6 +133,7 @@ def _task_in(state: TaskState) -> dict[str, Any]:
         TaskState.QUEUED: {"ready_at": 1},
         TaskState.RETRYING: {"wake_at": 1},
         TaskState.PENDING: {"remaining": 1},
+        TaskState.BLOCKED: {"blocked_on": "*", "blocked_at": 1},
         TaskState.FAILED: {"error": "{}"},
     }
     return TASK | shape | wanted.get(state, {})
@@ -120,7 +153,7 @@ UNIQUE: list[tuple[Table, dict[str, Any], dict[str, Any]]] = [
     (DEFINITIONS, DEFINITION, {"id": OTHER, "version": 2}),
     (DEFINITIONS, DEFINITION, {"version": 2, "hash": "other"}),
     (INSTANCES, INSTANCE, {"name": "g"}),
-    (TASKS, TASK, {"state": "blocked"}),
+    (TASKS, TASK, {"state": "retrying", "wake_at": 1}),
     (KEYS, {"name": "f", "kind": "start", "key": "k", "instance_id": ID}, {"instance_id": OTHER}),
     (ENGINES, ENGINE, {"pid": 2}),
 ]

@@ -19,9 +19,9 @@ import pytest
 from sqlalchemy import Connection, event
 
 from strataflow.repositories import views
+from strataflow.repositories.arrays import array_literal
 from strataflow.repositories.database import Database
 from strataflow.repositories.dialect import (
-    _array_literal,
     _compiled_postgres,
     _compiled_sqlite,
     _is_numeric,
@@ -126,8 +126,8 @@ def _explain(connection: psycopg.Connection[Any], sql: str, params: Mapping[str,
 
 # --- the writer's statements -----------------------------------------------------------------------------------------
 
-_IDS = _array_literal(ACTIVE[:BATCH], numeric=False)
-_PATHS = _array_literal([f"m[{n}]" for n in range(BATCH)], numeric=False)
+_IDS = array_literal(ACTIVE[:BATCH], numeric=False)
+_PATHS = array_literal([f"m[{n}]" for n in range(BATCH)], numeric=False)
 _PEEK = {"queues": '{"default","other"}', "executors": '{"a.x"}', "peek": BATCH}
 _UNDER = {"low": "m[", "high": "m]", "limit": BATCH}
 
@@ -172,7 +172,7 @@ def _columns(name: str) -> dict[str, str]:
     made = rows.get(name, lambda n: task(number, f"m[{n}]", TaskState.COMPLETED))
     bulk = _compiled_postgres()[1][name][1]
     return {
-        column: _array_literal(
+        column: array_literal(
             [getattr(made(n), column) for n in range(BATCH)], numeric=_is_numeric(bulk, column)
         )
         for column in bulk.columns
@@ -195,7 +195,7 @@ def test_writes_go_by_primary_key(url: str, name: str, generic: bool) -> None:  
 def _run_bulk(connection: psycopg.Connection[Any], name: str, rows: list[Any]) -> None:
     sql, bulk = _compiled_postgres()[1][name]
     columns = {
-        c: _array_literal([getattr(r, c) for r in rows], numeric=_is_numeric(bulk, c)) for c in bulk.columns
+        c: array_literal([getattr(r, c) for r in rows], numeric=_is_numeric(bulk, c)) for c in bulk.columns
     }
     connection.execute(sql.encode(), columns)
 

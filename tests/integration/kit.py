@@ -9,7 +9,15 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from strataflow import EngineConfig, ExecutorError, ExecutorRegistry, Lease, TaskContext, WorkflowEngine
+from strataflow import (
+    EngineConfig,
+    ExecutorError,
+    ExecutorRegistry,
+    Lease,
+    StartOptions,
+    TaskContext,
+    WorkflowEngine,
+)
 from strataflow.engine.status import WorkflowStatus
 from strataflow.executors.builtin import default_registry
 from strataflow.repositories import views
@@ -214,6 +222,12 @@ class Flow:
         if inputs is not None and "inputs" not in top:
             top["inputs"] = {"type": "object", "properties": {name: {} for name in inputs}}
         instance_id = self.engine.start_now(self.document(nodes, **top), inputs)
+        self.started.append(instance_id)
+        return instance_id
+
+    def start_with(self, options: StartOptions, nodes: Doc, **top: Any) -> str:
+        """Start with options."""
+        instance_id = self.engine.start_now(self.document(nodes, **top), options=options)
         self.started.append(instance_id)
         return instance_id
 

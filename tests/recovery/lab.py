@@ -117,6 +117,14 @@ MIX = definition(
                 "output": "{{ nodes.outer.output }}",
             }
         },
+        "few": {
+            "needs": ["one"],
+            "map": [1, 2, 3, 4],
+            "as": "n",
+            "do": _work(
+                "{{ n }}", limits={"key": "{{ 'odd' if n in [1, 3] else 'even' }}", "concurrency": 1}
+            ),
+        },
         "never": _work(0, when="{{ nodes.one.output > 5 }}"),
         "turns": {
             "needs": ["one"],

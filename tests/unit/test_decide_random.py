@@ -241,6 +241,8 @@ class Fate:
             cancelled = row.closed == "cancelled" and self.chance.random() < 0.8
             state = "cancelled" if cancelled else self.chance.choice(["completed", "completed", "failed"])
             return ChildEnded(INSTANCE, row.path, child, state, Payload("1"))
+        if row.state is TaskState.BLOCKED and (row.wake_at is None or self.chance.random() < 0.3):
+            return Claim(INSTANCE, row.path)
         if row.state is TaskState.QUEUED and (row.wake_at is None or self.chance.random() < 0.5):
             return Claim(INSTANCE, row.path)
         if row.wake_at is not None and (row.state is not TaskState.RUNNING or self.chance.random() < 0.5):
@@ -305,7 +307,17 @@ class Fate:
 def _can_change(row: TaskRow) -> bool:
     if row.state is TaskState.WAITING and row.memo is not None and "child" in memo_of(row):
         return row.state not in TERMINAL_TASK_STATES
-    return row.state in {TaskState.QUEUED, TaskState.RUNNING} or row.wake_at is not None
+    return row.state in {TaskState.QUEUED, TaskState.BLOCKED, TaskState.RUNNING} or row.wake_at is not None
+
+
+def _limit(world: World, chance: random.Random) -> None:
+    """Let somebody set some limits, or none."""
+    names = ["*", "queue:default", "executor:t.x", "definition:flow"]
+    for name in chance.sample(names, chance.choice([0, 0, 0, 1, 2, 3])):
+        rate: Doc = {"rate_count": 1, "rate_period": 3 * SECOND, "burst": chance.choice([1, 3])}
+        world.limit(
+            name, concurrency=chance.choice([1, 1, 2, None]), **(rate if chance.random() < 0.3 else {})
+        )
 
 
 def play(seed: int, size: int) -> World:
@@ -323,6 +335,7 @@ def play(seed: int, size: int) -> World:
     if author.some(0.1):
         output["deadline"] = "60s"
     world = World(plan_of(nodes, inputs={"type": "object", "properties": {"x": {}}}, **output))
+    _limit(world, chance)
     cancel_at = chance.choice([None, None, None, 1, 3, 8, 20])
     terminate_at = chance.choice([None, None, None, None, 2, 9])
     world.start(slots=chance.choice([0, 2]), executes=chance.random() < 0.5)

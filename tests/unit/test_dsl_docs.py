@@ -31,11 +31,11 @@ from strataflow.engine.definition import (
     Wait,
     WaitNode,
 )
+from strataflow.engine.definition_pace import Limits, Schedule, TotalLimits
 from strataflow.engine.definition_parts import Defaults, Fail, Join, Loop, NeedGroup, NeedOn, Retry, Start
 from strataflow.engine.errors import DefinitionError
 from strataflow.engine.parser import canonical_text, parse_definition
 from strataflow.engine.schema import definition_schema
-from strataflow.engine.shape_fields import LATER_DEFINITION, LATER_NODE
 from strataflow.executors.builtin import default_registry
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,12 +44,15 @@ EXAMPLES = [json.loads(text) for text in re.findall(r"```json\n(.*?)```", PAGE, 
 TABLES: dict[str, type[BaseModel]] = {
     "The definition": Definition,
     "start": Start,
+    "schedule": Schedule,
+    "Limits of all runs": TotalLimits,
     "Defaults": Defaults,
     "Every node": Node,
     "needs": NeedOn,
     "on_error": OnError,
     "run": RunNode,
     "retry": Retry,
+    "limits": Limits,
     "map": MapNode,
     "join": Join,
     "parallel": ParallelNode,
@@ -131,12 +134,6 @@ def test_the_verbs_that_are_left_out_of_the_tables_have_no_other_fields() -> Non
     assert set(Fail.model_fields) == {"code", "message"}
 
 
-def test_parts_of_later_versions_are_listed() -> None:
-    section = PAGE.split("\n## Not in this version\n")[1]
-    names = {*LATER_NODE, *LATER_DEFINITION}
-    assert [name for name in names if f"`{name}`" not in section] == []
-
-
 def codes_in_the_code() -> set[str]:
     """Every code given to a problem as a literal."""
     positions = {"Problem": 1, "report": 1, "_report": 1, "refuse": 0, "fail": 0, "_matching": 1}
@@ -175,6 +172,23 @@ BROKEN: list[dict[str, Any]] = [
     {"start": {}},
     {"start": {"key": 5}},
     {"schedule": {}},
+    {"schedule": {"timezone": "UTC"}},
+    {"schedule": {"cron": "15 2 * * *", "every": "1h"}},
+    {"schedule": {"cron": "{{ inputs.cron }}"}},
+    {"schedule": {"every": 60}},
+    {"schedule": {"every": "1h", "overlap": "replace"}},
+    {"schedule": {"every": "1h", "misfire": "none"}},
+    {"schedule": {"every": "1h", "catch_up": 5}},
+    {"schedule": {"every": "1h", "misfire": "all", "catch_up": 0}},
+    {"schedule": {"every": "1h", "jitter": "a bit"}},
+    {"schedule": {"every": "1h", "start_at": "{{ inputs.at }}"}},
+    {"schedule": {"every": "1h", "inputs": []}},
+    {"schedule": {"every": "1h", "zone": "UTC"}},
+    {"limits": {}},
+    {"limits": {"burst": 2}},
+    {"limits": {"concurrency": 1, "burst": 2}},
+    {"limits": {"concurrency": 1, "key": "x"}},
+    {"limits": {"mutex": "x"}},
     {"labels": {"a b": "x"}},
     {"labels": {"a": "{{ x }}"}},
     {"on_failure": "go on"},
@@ -208,6 +222,24 @@ BROKEN: list[dict[str, Any]] = [
         {"nodes": {"a": node, "b": {"run": "a.b"}}}
         for node in (
             {"run": "a.b", "limits": {}},
+            {"run": "a.b", "limits": {"key": "x"}},
+            {"run": "a.b", "limits": {"key": "x", "mutex": "x"}},
+            {"run": "a.b", "limits": {"group": "x", "pools": {"x": 1}}},
+            {"run": "a.b", "limits": {"group": "a b", "concurrency": 1}},
+            {"run": "a.b", "limits": {"concurrency": 0}},
+            {"run": "a.b", "limits": {"concurrency": "{{ inputs.n }}"}},
+            {"run": "a.b", "limits": {"rate": "0/s"}},
+            {"run": "a.b", "limits": {"rate": "50 per second"}},
+            {"run": "a.b", "limits": {"rate": 50}},
+            {"run": "a.b", "limits": {"concurrency": 1, "burst": 2}},
+            {"run": "a.b", "limits": {"mutex": []}},
+            {"run": "a.b", "limits": {"mutex": ""}},
+            {"run": "a.b", "limits": {"mutex": ["x", 5]}},
+            {"run": "a.b", "limits": {"pools": {}}},
+            {"run": "a.b", "limits": {"pools": {"a b": 1}}},
+            {"run": "a.b", "limits": {"pools": {"gpu": 0}}},
+            {"run": "a.b", "limits": {"concurrency": 1, "per": "s"}},
+            {"map": [1], "do": {"run": "a.b"}, "limits": {"concurrency": 1}},
             {"run": "a.b", "deadline": 5},
             {"run": "a.b", "undo": {}},
             {"run": "a.b", "undo": {"set": {"x": 1}}},

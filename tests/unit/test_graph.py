@@ -508,7 +508,7 @@ def test_defaults_apply_to_run_nodes_and_retry_merges_key_by_key() -> None:
     assert (own.queue, own.priority, own.timeout) == ("slow", 0, SECOND)
     assert own.retry == RetryPolicy(max=1, delay=2 * SECOND, backoff="fixed")
     assert plan.nodes["group.inner"].retry is plain.retry
-    assert (group.queue, group.timeout, group.retry) == ("default", None, RetryPolicy())
+    assert (group.queue, group.timeout, group.retry) == (None, None, RetryPolicy())
 
 
 def test_a_long_delay_is_not_cut_by_the_default_bound() -> None:

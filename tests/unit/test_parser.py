@@ -35,6 +35,18 @@ EVERYTHING: dict[str, Any] = {
     "labels": {"team": "billing", "cost-centre": "42"},
     "inputs": {"type": "object", "properties": {"day": {"type": "string", "format": "date"}}},
     "start": {"key": "{{ inputs.day }}", "mutex": "billing", "on_duplicate": "queue"},
+    "schedule": {
+        "cron": "15 2 * * mon-fri",
+        "timezone": "Europe/Paris",
+        "overlap": "skip",
+        "misfire": "all",
+        "catch_up": 7,
+        "jitter": "90s",
+        "start_at": "2027-01-01T00:00:00+01:00",
+        "end_at": "2028-01-01T00:00:00Z",
+        "inputs": {"day": "{{ instance.scheduled_for | date }}"},
+    },
+    "limits": {"concurrency": 50, "rate": "1000/h", "burst": 20},
     "defaults": {
         "queue": "billing",
         "priority": 5,
@@ -66,6 +78,15 @@ EVERYTHING: dict[str, Any] = {
             "deadline": "2h",
             "queue": "slow",
             "priority": -1,
+            "limits": {
+                "key": "{{ inputs.day }}",
+                "group": "bank-api",
+                "concurrency": 3,
+                "rate": "100/10s",
+                "burst": 5,
+                "mutex": ["ledger", "day:{{ inputs.day }}"],
+                "pools": {"gpu": 1, "licence.a": 2},
+            },
             "on_error": [
                 {"on": ["billing.Closed"], "output": {"rows": [], "why": "{{ error.message }}"}},
                 {"on": ["billing.*"], "fail": {"code": "billing.NoOrders", "message": "{{ error.code }}"}},
@@ -206,8 +227,10 @@ def test_every_field_of_every_part_is_in_the_document_above() -> None:
         wanted = own - set(Node.model_fields) if issubclass(model, Node) else own
         missing |= {f"{model.__name__}.{name}" for name in wanted - fields}
     missing |= set(Node.model_fields) - common
-    # What else a wait's timeout may lead to is shown by `on_error`.
-    assert missing == {f"Handler.{name}" for name in ("undo", "output", "continue_", "fail")}
+    # What else a wait's timeout may lead to is shown by `on_error`; `every` stands in place of `cron`.
+    assert missing == {f"Handler.{name}" for name in ("undo", "output", "continue_", "fail")} | {
+        "Schedule.every"
+    }
 
 
 @pytest.mark.row("X-01")
@@ -329,18 +352,6 @@ def test_repeated_keys_are_found_wherever_they_stand() -> None:
 
 
 # --- which fields stand where
-
-
-@pytest.mark.parametrize("field", ["schedule", "limits"])
-def test_definition_fields_of_later_versions_are_refused_by_name(field: str) -> None:
-    (problem,) = problems_of({**document(), field: {}})
-    assert (problem.pointer, problem.code) == (f"/{field}", "not_supported")
-    assert problem.message == f"{field!r} is not built in this version"
-
-
-@pytest.mark.parametrize("verb", [{"run": "c.n"}, {"map": [], "do": {"run": "c.n"}}, {"wait": {"for": "1s"}}])
-def test_node_fields_of_later_versions_are_refused_by_name(verb: dict[str, Any]) -> None:
-    assert found(document(a={**verb, "limits": {}})) == [("/nodes/a/limits", "not_supported")]
 
 
 @pytest.mark.parametrize("field", ["retry", "timeout", "heartbeat"])
@@ -565,13 +576,13 @@ def test_all_problems_come_at_once_in_document_order() -> None:
         ("/nodes/one/needs/1", "wrong_type"),
         ("/nodes/one/needs/2", "unknown_dependency"),
         ("/nodes/two/loop", "missing_field"),
-        ("/nodes/two/limits", "not_supported"),
+        ("/nodes/two/limits", "misplaced_field"),
         ("/nodes/three/with", "expression"),
         ("/nodes/four/do/nodes/x/with", "misplaced_field"),
         ("/nodes/four/do/nodes/y/needs/0", "unknown_dependency"),
         ("/nodes/five", "cycle"),
         ("/start", "missing_field"),
-        ("/schedule", "not_supported"),
+        ("/schedule", "missing_field"),
         ("/dsl", "missing_field"),
     ]
 
@@ -642,6 +653,8 @@ _WORDS = st.sampled_from(
         *("parallel", "switch", "else", "flow", "detach", "until", "while", "times", "signal", "condition"),
         *("on_error", "undo", "continue", "fail", "code", "any", "none", "finally", "start", "on_timeout"),
         *("key", "every", "{{ loop.index }}", "{{ error }}"),
+        *("limits", "schedule", "cron", "rate", "burst", "group", "mutex", "pools", "timezone", "misfire"),
+        *("50/s", "* * * * *", "2027-01-31T08:00:00Z", "{{ instance.scheduled_for }}", "catch_up", "end_at"),
         *("completed", "5s", "{{ nodes.x.output }}", "{{ vars.x }}", "{{ item }}", "{{", "core.noop"),
     ]
 )
@@ -659,6 +672,7 @@ _DOCUMENTS = st.fixed_dictionaries(
     },
     optional={
         **dict.fromkeys(("inputs", "defaults", "output", "finally", "start", "labels"), _VALUES),
+        **dict.fromkeys(("schedule", "limits"), _NODE | _VALUES),
         "on_error": st.lists(_NODE, max_size=2),
     },
 )

@@ -295,7 +295,7 @@ def test_defaults_reach_runs_and_the_retry_of_flows() -> None:
     assert plan.nodes["l#"].heartbeat == 5 * SECOND
     assert flow.retry == RetryPolicy(max=3, delay=2 * SECOND)
     assert plan.nodes["f2"].retry == RetryPolicy(max=1, delay=2 * SECOND)
-    assert (flow.queue, flow.timeout, flow.heartbeat) == ("default", None, None)
+    assert (flow.queue, flow.timeout, flow.heartbeat) == (None, None, None)
     assert plan.nodes["l"].retry == RetryPolicy()
     assert shown(plan.nodes["f2"].with_) == {"a": "{{ secrets.s }}"}
 

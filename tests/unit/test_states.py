@@ -353,6 +353,41 @@ def queued_starts() -> list[World]:
     return worlds
 
 
+def blocked() -> list[World]:
+    """A limit refuses a ready task; it is let in, woken, cancelled, held, failed, handled."""
+    worlds: list[World] = []
+    for step in ("claim", "cancel", "hold"):
+        it = _blocked({"a": run(), "b": run()})
+        if step == "claim":
+            it.end("a", text("1"))
+            it.step(Claim(INSTANCE, "b"), slots=1)
+        elif step == "cancel":
+            it.step(CancelInstance(INSTANCE, "x"))
+        else:
+            paused(it).step(Claim(INSTANCE, "b"), slots=1)
+        worlds.append(it)
+    it = started({"a": run(), "b": run()}, slots=0)
+    it.limit("queue:default", rate_count=1, rate_period=SECOND, burst=1)
+    it.step(Claim(INSTANCE, "a"), Claim(INSTANCE, "b"), slots=2)
+    it.now += 3 * SECOND
+    it.timers()
+    worlds.append(it)
+    for extra in (HANDLED, {}):
+        late = _blocked({"a": run(), "b": run(deadline="9s", **extra)})
+        late.now += 10 * SECOND
+        late.timers()
+        worlds.append(late)
+    return worlds
+
+
+def _blocked(nodes: Doc) -> World:
+    it = started(nodes, slots=0)
+    it.limit("queue:default", concurrency=1)
+    it.step(Claim(INSTANCE, "a"), Claim(INSTANCE, "b"), slots=2)
+    assert (it.state("a"), it.state("b")) == ("running", "blocked")
+    return it
+
+
 def flows() -> list[World]:
     """A flow whose child fails is tried again with a new one."""
     it = started({"f": {"flow": "child", "retry": {"max": 1}}})
@@ -364,7 +399,7 @@ def flows() -> list[World]:
 @pytest.mark.row("X-05")
 def test_every_arrow_of_the_tables_is_taken_by_decisions_and_no_other() -> None:
     worlds = [*pending_ends(), *running_ends(), *scopes(), *cancels(), *others(), *pauses(), *rollbacks()]
-    worlds += [*handled(), *compensated(), *queued_starts(), *flows()]
+    worlds += [*handled(), *compensated(), *queued_starts(), *flows(), *blocked()]
     taken = set[Arrow]().union(*(it.arrows() for it in worlds))
     assert taken - every_arrow() == set()
     assert every_arrow() - taken == set()

@@ -78,6 +78,13 @@ PLACES: dict[str, dict[str, Any]] = {
     "any handler": {"a": RUN, "n": run(needs={"any": ["a"]}, on_error=[{"output": "{{ X }}"}])},
     "any inside": {"a": RUN, "n": {"do": {"nodes": {"x": run("{{ X }}")}}, "needs": {"any": ["a"]}}},
     "none": {"a": RUN, "n": run("{{ X }}", needs={"none": ["a"]})},
+    "limits": {"n": run(limits={"key": "{{ X }}", "rate": "1/s"})},
+    "mutex": {"n": run(limits={"mutex": ["a", "b:{{ X }}"]})},
+    "limits in item": {"n": {"map": [1], "do": run(limits={"key": "{{ X }}", "concurrency": 1})}},
+    "limits in turn": {"n": loop({"for": [1]}, {"nodes": {"x": run(limits={"mutex": "{{ X }}"})}})},
+    "limits in while": {"n": loop({"times": 2}, run(limits={"mutex": "{{ X }}"}))},
+    "limits in handler": {"n": run(on_error=[{"do": run(limits={"mutex": "{{ X }}"})}])},
+    "limits beside any": {"a": RUN, "n": run(needs={"any": ["a"]}, limits={"mutex": "{{ X }}"})},
 }
 PLACES["undo in handler"] = {
     "n": run(
@@ -100,7 +107,9 @@ WHOLE: dict[str, dict[str, Any]] = {
     "finally": {"finally": run("{{ X }}")},
     "finally nodes": {"finally": {"nodes": {"x": run("{{ X }}")}}},
     "start": {"start": {"key": "{{ X }}"}},
+    "schedule": {"schedule": {"every": "1h", "inputs": {"rows": ["{{ X }}"]}}},
 }
+_LIMITS = {name for name in PLACES if name.startswith(("limits", "mutex"))}
 KNOWN: dict[str, set[str]] = {
     "result": {
         "output",
@@ -116,13 +125,14 @@ KNOWN: dict[str, set[str]] = {
         *("definition on_error", "definition fail", "definition do", "finally", "finally nodes"),
     },
     "loop.index": {"turn", "turn of for", "turn output", "while", "until"},
-    "item": {"item", "key", "turn of for", "handler map"},
-    "total": {"item", "key", "turn of for", "handler map"},
+    "item": {"item", "key", "turn of for", "handler map", "limits in item", "limits in turn"},
+    "total": {"item", "key", "turn of for", "handler map", "limits in item", "limits in turn"},
     "signal.x": {"match", "signal output"},
     "trigger.path": {"any", "any output", "any handler"},
-    "task.path": {*PLACES} - {"turn output"} | {"definition do", "finally", "finally nodes"},
-    "instance.id": {*PLACES, *WHOLE} - {"start"},
-    "inputs.day": {*PLACES, *WHOLE},
+    "task.path": {*PLACES} - {"turn output"} - _LIMITS | {"definition do", "finally", "finally nodes"},
+    "instance.id": {*PLACES, *WHOLE} - {"start", "schedule"},
+    "instance.scheduled_for": {*PLACES, *WHOLE} - {"start"},
+    "inputs.day": {*PLACES, *WHOLE} - {"schedule"},
 }
 #: Executors read secrets, wherever their `with` stands.
 _WITH = {
@@ -148,12 +158,13 @@ def test_where_each_root_is_known(expression: str) -> None:
     assert known == KNOWN[expression]
 
 
-@pytest.mark.parametrize("expression", [e for e in KNOWN if e not in ("inputs.day", "instance.id")])
+@pytest.mark.parametrize("expression", [e for e in KNOWN if e != "instance.id"])
 def test_a_root_out_of_place_is_named_and_comes_with_a_way_out(expression: str) -> None:
-    for name, nodes in {**PLACES, "start": {"a": RUN}}.items():
+    early = {name: {"a": RUN} for name in ("start", "schedule")}
+    for name, nodes in {**PLACES, **early}.items():
         if name in KNOWN[expression]:
             continue
-        rest = put(WHOLE["start"], expression) if name == "start" else {}
+        rest = put(WHOLE[name], expression) if name in early else {}
         (problem,) = problems_of(put(nodes, expression), **rest)
         assert problem.code == "unknown_root", name
         assert f"{expression.partition('.')[0]!r}" in problem.message

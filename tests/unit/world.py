@@ -6,6 +6,7 @@ counters, the columns that belong to a state, one image per row, one journal row
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,6 +16,7 @@ from strataflow.engine.decide import Decision, decide, first_keys
 from strataflow.engine.draft import Ask, Snapshot, Terms
 from strataflow.engine.errors import EngineError
 from strataflow.engine.events import Applied, Event, StartInstance, TaskEnded, TimerDue
+from strataflow.engine.limits import NO_CONTROL, RATE, Control, held_by
 from strataflow.engine.outcomes import Outcome, Payload, Succeeded
 from strataflow.engine.plan import Plan
 from strataflow.engine.states import INSTANCE_TRANSITIONS, TASK_TRANSITIONS
@@ -26,6 +28,7 @@ from strataflow.repositories.records import (
     InstanceRow,
     InstanceState,
     JournalRow,
+    LimitRow,
     MessageRow,
     SignalRow,
     TaskRow,
@@ -71,32 +74,63 @@ class World:
     messages: list[MessageRow] = field(default_factory=list[MessageRow])
     #: Who holds the definition's mutex.
     mutex: str | None = None
+    #: What people have set, and the counters.
+    control: Control = NO_CONTROL
+    limits: dict[str, LimitRow] = field(default_factory=dict[str, LimitRow])
     #: How often the last step asked for rows.
     needs: int = 0
+
+    # --- limits
+
+    def limit(self, name: str, **numbers: Any) -> None:
+        """Set a counter, as somebody would from outside."""
+        old = self.limits.get(name) or LimitRow(name)
+        self.limits[name] = replace(old, explicit=1, **numbers)
+        names = frozenset(n for n, row in self.limits.items() if row.explicit)
+        self.control = Control(self.control.epoch + 1, names)
+
+    def _check_limits(self) -> None:
+        """Counters are the sum of what rows hold, and of those that wait."""
+        used, waiting = Counter[str](), Counter[str]()
+        for row in self.tasks.values():
+            used.update(dict(held_by(row)))
+            if row.blocked_on is not None:
+                waiting[row.blocked_on.removeprefix(RATE)] += 1
+            assert (row.state is TaskState.BLOCKED) == (row.blocked_on is not None), row
+            assert row.holds is None or row.state is TaskState.RUNNING, row
+        for name, counter in self.limits.items():
+            assert (counter.used, counter.waiting) == (used[name], waiting[name]), name
+        assert not (set(used) | set(waiting)) - set(self.limits)
 
     # --- acting
 
     def step(self, *events: Event, slots: int = 0, executes: bool = True, **terms: Any) -> Decision:
         """Fold events in one transaction and keep what it writes."""
-        given = {"now": self.now, "engine": ME, "executors": self.executors} | terms
+        given = {"now": self.now, "engine": ME, "executors": self.executors, "control": self.control} | terms
+        counters = {name: row.copy() for name, row in self.limits.items()}
         snapshot = Snapshot(self.instance.copy() if self.instance else None)
         for path in {path for event in events for path in first_keys(self.plan, event)}:
             self._read(snapshot, path)
         self.needs = 0
         while True:
-            found = decide(self.plan, snapshot, events, Terms(slots=slots, executes=executes, **given))
+            found = decide(
+                self.plan, snapshot, events, Terms(slots=slots, executes=executes, limits=counters, **given)
+            )
             if isinstance(found, Decision):
                 break
             self.needs += 1
             assert self.needs < 10_000, "decide asks without end"
             for path in found.keys:
                 self._read(snapshot, path)
+            counters |= {name: LimitRow(name) for name in found.limits}
             if found.ask is not None:
                 snapshot.answers[found.ask] = self._answer(found.ask)
             if found.sweep is not None:
                 snapshot.sweeps[found.sweep] = self._unfinished(*found.sweep)
         self._keep(found.changes)
+        self.limits |= {name: counters[name] for name in found.counters}
         self.check()
+        self._check_limits()
         return found
 
     def start(self, **terms: Any) -> Decision:
@@ -205,7 +239,7 @@ class World:
     def _check_leaf(old: TaskRow, new: TaskRow) -> None:
         """A leaf's update does not write the columns of a scope."""
         scope = ("open", "total", "next", "width", "done", "failed", "skipped", "cursor", "excused")
-        for name in (*scope, "phase", "deadline_at", "awaits", "memo"):
+        for name in (*scope, "phase", "deadline_at", "awaits", "memo", "blocked_on", "blocked_at", "holds"):
             assert getattr(old, name) == getattr(new, name), f"{new.path}: {name} is not written for a leaf"
 
     def _check_journal(self, changes: Changes, fresh: set[str]) -> None:

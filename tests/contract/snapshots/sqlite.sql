@@ -1,5 +1,5 @@
 -- awaiting_get
-SELECT tasks.instance_id, tasks.path, tasks.scope, tasks.executor, tasks.gen, tasks.state, tasks.attempt, tasks.failures, tasks.crashes, tasks.engine, tasks.queue, tasks.priority, tasks.ready_at, tasks.wake_at, tasks.remaining, tasks.open, tasks.total, tasks.next, tasks.width, tasks.done, tasks.failed, tasks.skipped, tasks.closed, tasks.cursor, tasks.output, tasks.output_ref, tasks.error, tasks.started_at, tasks.ended_at, tasks.phase, tasks.deadline_at, tasks.awaits, tasks.memo, tasks.excused 
+SELECT tasks.instance_id, tasks.path, tasks.scope, tasks.executor, tasks.gen, tasks.state, tasks.attempt, tasks.failures, tasks.crashes, tasks.engine, tasks.queue, tasks.priority, tasks.ready_at, tasks.wake_at, tasks.remaining, tasks.open, tasks.total, tasks.next, tasks.width, tasks.done, tasks.failed, tasks.skipped, tasks.closed, tasks.cursor, tasks.output, tasks.output_ref, tasks.error, tasks.started_at, tasks.ended_at, tasks.phase, tasks.deadline_at, tasks.awaits, tasks.memo, tasks.excused, tasks.blocked_on, tasks.blocked_at, tasks.holds 
 FROM tasks 
 WHERE tasks.instance_id = ? AND tasks.awaits = ?;
 
@@ -11,11 +11,17 @@ WHERE blobs.instance_id = ? AND blobs."key" = ?;
 -- blob_new
 INSERT INTO blobs (instance_id, "key", body) VALUES (?, ?, ?) ON CONFLICT DO NOTHING;
 
+-- blocked_read
+SELECT tasks.instance_id, tasks.path, tasks.scope, tasks.executor, tasks.gen, tasks.state, tasks.attempt, tasks.failures, tasks.crashes, tasks.engine, tasks.queue, tasks.priority, tasks.ready_at, tasks.wake_at, tasks.remaining, tasks.open, tasks.total, tasks.next, tasks.width, tasks.done, tasks.failed, tasks.skipped, tasks.closed, tasks.cursor, tasks.output, tasks.output_ref, tasks.error, tasks.started_at, tasks.ended_at, tasks.phase, tasks.deadline_at, tasks.awaits, tasks.memo, tasks.excused, tasks.blocked_on, tasks.blocked_at, tasks.holds 
+FROM tasks 
+WHERE tasks.blocked_on = ? AND tasks.queue IN (SELECT value FROM json_each(?)) AND (tasks.executor IS NULL OR tasks.executor IN (SELECT value FROM json_each(?))) ORDER BY tasks.priority DESC, tasks.blocked_at
+ LIMIT ? OFFSET ?;
+
 -- checkpoint_set
 INSERT INTO checkpoints (instance_id, path, attempt, at, value) VALUES (?, ?, ?, ?, ?) ON CONFLICT (instance_id, path) DO UPDATE SET attempt = excluded.attempt, at = excluded.at, value = excluded.value;
 
 -- children_get
-SELECT tasks.instance_id, tasks.path, tasks.scope, tasks.executor, tasks.gen, tasks.state, tasks.attempt, tasks.failures, tasks.crashes, tasks.engine, tasks.queue, tasks.priority, tasks.ready_at, tasks.wake_at, tasks.remaining, tasks.open, tasks.total, tasks.next, tasks.width, tasks.done, tasks.failed, tasks.skipped, tasks.closed, tasks.cursor, tasks.output, tasks.output_ref, tasks.error, tasks.started_at, tasks.ended_at, tasks.phase, tasks.deadline_at, tasks.awaits, tasks.memo, tasks.excused 
+SELECT tasks.instance_id, tasks.path, tasks.scope, tasks.executor, tasks.gen, tasks.state, tasks.attempt, tasks.failures, tasks.crashes, tasks.engine, tasks.queue, tasks.priority, tasks.ready_at, tasks.wake_at, tasks.remaining, tasks.open, tasks.total, tasks.next, tasks.width, tasks.done, tasks.failed, tasks.skipped, tasks.closed, tasks.cursor, tasks.output, tasks.output_ref, tasks.error, tasks.started_at, tasks.ended_at, tasks.phase, tasks.deadline_at, tasks.awaits, tasks.memo, tasks.excused, tasks.blocked_on, tasks.blocked_at, tasks.holds 
 FROM tasks 
 WHERE tasks.instance_id = ? AND tasks.path > ? AND tasks.path < ? AND tasks.scope = ? AND tasks.state IN ('cancelled', 'completed', 'expired', 'failed', 'skipped') ORDER BY tasks.path
  LIMIT ? OFFSET ?;
@@ -26,7 +32,7 @@ FROM blobs
 WHERE blobs.instance_id = ? ON CONFLICT DO NOTHING;
 
 -- copy_tasks
-INSERT INTO tasks (instance_id, path, scope, executor, gen, state, attempt, failures, crashes, engine, queue, priority, ready_at, wake_at, remaining, open, total, next, width, done, failed, skipped, closed, cursor, output, output_ref, error, started_at, ended_at, phase, deadline_at, awaits, memo, excused) SELECT ? AS anon_1, tasks.path, tasks.scope, tasks.executor, 0, tasks.state, tasks.attempt, tasks.failures, tasks.crashes, tasks.engine, tasks.queue, tasks.priority, tasks.ready_at, tasks.wake_at, tasks.remaining, tasks.open, tasks.total, tasks.next, tasks.width, tasks.done, tasks.failed, tasks.skipped, tasks.closed, tasks.cursor, tasks.output, tasks.output_ref, tasks.error, tasks.started_at, tasks.ended_at, tasks.phase, tasks.deadline_at, tasks.awaits, tasks.memo, tasks.excused 
+INSERT INTO tasks (instance_id, path, scope, executor, gen, state, attempt, failures, crashes, engine, queue, priority, ready_at, wake_at, remaining, open, total, next, width, done, failed, skipped, closed, cursor, output, output_ref, error, started_at, ended_at, phase, deadline_at, awaits, memo, excused, blocked_on, blocked_at, holds) SELECT ? AS anon_1, tasks.path, tasks.scope, tasks.executor, 0, tasks.state, tasks.attempt, tasks.failures, tasks.crashes, tasks.engine, tasks.queue, tasks.priority, tasks.ready_at, tasks.wake_at, tasks.remaining, tasks.open, tasks.total, tasks.next, tasks.width, tasks.done, tasks.failed, tasks.skipped, tasks.closed, tasks.cursor, tasks.output, tasks.output_ref, tasks.error, tasks.started_at, tasks.ended_at, tasks.phase, tasks.deadline_at, tasks.awaits, tasks.memo, tasks.excused, tasks.blocked_on, tasks.blocked_at, tasks.holds 
 FROM tasks 
 WHERE tasks.instance_id = ? AND (tasks.path >= (? || '.') AND tasks.path < (? || '/') OR tasks.path >= (? || '[') AND tasks.path < (? || '\') OR tasks.path >= (? || '#') AND tasks.path < (? || '$') OR tasks.path >= (? || '!') AND tasks.path < (? || '"')) AND tasks.state IN ('cancelled', 'completed', 'expired', 'failed', 'skipped');
 
@@ -41,7 +47,7 @@ FROM definitions
 WHERE definitions.id = ?;
 
 -- due_read
-SELECT tasks.instance_id, tasks.path, tasks.scope, tasks.executor, tasks.gen, tasks.state, tasks.attempt, tasks.failures, tasks.crashes, tasks.engine, tasks.queue, tasks.priority, tasks.ready_at, tasks.wake_at, tasks.remaining, tasks.open, tasks.total, tasks.next, tasks.width, tasks.done, tasks.failed, tasks.skipped, tasks.closed, tasks.cursor, tasks.output, tasks.output_ref, tasks.error, tasks.started_at, tasks.ended_at, tasks.phase, tasks.deadline_at, tasks.awaits, tasks.memo, tasks.excused 
+SELECT tasks.instance_id, tasks.path, tasks.scope, tasks.executor, tasks.gen, tasks.state, tasks.attempt, tasks.failures, tasks.crashes, tasks.engine, tasks.queue, tasks.priority, tasks.ready_at, tasks.wake_at, tasks.remaining, tasks.open, tasks.total, tasks.next, tasks.width, tasks.done, tasks.failed, tasks.skipped, tasks.closed, tasks.cursor, tasks.output, tasks.output_ref, tasks.error, tasks.started_at, tasks.ended_at, tasks.phase, tasks.deadline_at, tasks.awaits, tasks.memo, tasks.excused, tasks.blocked_on, tasks.blocked_at, tasks.holds 
 FROM tasks 
 WHERE tasks.wake_at IS NOT NULL AND tasks.wake_at <= ? ORDER BY tasks.wake_at
  LIMIT ? OFFSET ?;
@@ -50,17 +56,17 @@ WHERE tasks.wake_at IS NOT NULL AND tasks.wake_at <= ? ORDER BY tasks.wake_at
 UPDATE engines SET batch=?, lease_until=? WHERE engines.id = ? AND engines.state = 'alive' RETURNING lease_until;
 
 -- get_instance
-SELECT instances.id, instances.definition_id, instances.name, instances.version, instances.state, instances."key", instances.gen, instances.sweeps, instances.inputs, instances.inputs_ref, instances.reason, instances.created_at, instances.started_at, instances.ended_at, instances.parent_id, instances.parent_path, instances.depth, instances.mutex, instances.labels, instances.start_at, instances.expires_at, instances.vars_rev 
+SELECT instances.id, instances.definition_id, instances.name, instances.version, instances.state, instances."key", instances.gen, instances.sweeps, instances.inputs, instances.inputs_ref, instances.reason, instances.created_at, instances.started_at, instances.ended_at, instances.parent_id, instances.parent_path, instances.depth, instances.mutex, instances.labels, instances.start_at, instances.expires_at, instances.vars_rev, instances.queue, instances.priority, instances.scheduled_for 
 FROM instances 
 WHERE instances.id = ?;
 
 -- get_task
-SELECT tasks.instance_id, tasks.path, tasks.scope, tasks.executor, tasks.gen, tasks.state, tasks.attempt, tasks.failures, tasks.crashes, tasks.engine, tasks.queue, tasks.priority, tasks.ready_at, tasks.wake_at, tasks.remaining, tasks.open, tasks.total, tasks.next, tasks.width, tasks.done, tasks.failed, tasks.skipped, tasks.closed, tasks.cursor, tasks.output, tasks.output_ref, tasks.error, tasks.started_at, tasks.ended_at, tasks.phase, tasks.deadline_at, tasks.awaits, tasks.memo, tasks.excused 
+SELECT tasks.instance_id, tasks.path, tasks.scope, tasks.executor, tasks.gen, tasks.state, tasks.attempt, tasks.failures, tasks.crashes, tasks.engine, tasks.queue, tasks.priority, tasks.ready_at, tasks.wake_at, tasks.remaining, tasks.open, tasks.total, tasks.next, tasks.width, tasks.done, tasks.failed, tasks.skipped, tasks.closed, tasks.cursor, tasks.output, tasks.output_ref, tasks.error, tasks.started_at, tasks.ended_at, tasks.phase, tasks.deadline_at, tasks.awaits, tasks.memo, tasks.excused, tasks.blocked_on, tasks.blocked_at, tasks.holds 
 FROM tasks 
 WHERE tasks.instance_id = ? AND tasks.path = ?;
 
 -- instance_new
-INSERT INTO instances (id, definition_id, name, version, state, "key", gen, inputs, inputs_ref, created_at, started_at, ended_at, parent_id, parent_path, depth, mutex, labels, start_at, expires_at, vars_rev) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+INSERT INTO instances (id, definition_id, name, version, state, "key", gen, inputs, inputs_ref, created_at, started_at, ended_at, parent_id, parent_path, depth, mutex, labels, start_at, expires_at, vars_rev, queue, priority, scheduled_for) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- instance_set
 UPDATE instances SET definition_id=?, version=?, state=?, gen=?, sweeps=?, reason=?, started_at=?, ended_at=?, vars_rev=? WHERE instances.id = ?;
@@ -88,6 +94,27 @@ INSERT INTO tasks (instance_id, path, scope, executor, gen, state, attempt, engi
 -- leaf_set
 UPDATE tasks SET gen=?, state=?, attempt=?, failures=?, crashes=?, engine=?, ready_at=?, wake_at=?, remaining=?, closed=?, output=?, output_ref=?, error=?, started_at=?, ended_at=? WHERE tasks.instance_id = ? AND tasks.path = ?;
 
+-- limit_get
+SELECT limits.name, limits.concurrency, limits.rate_count, limits.rate_period, limits.burst, limits.explicit, limits.used, limits.waiting, limits.full_at, limits.updated_at 
+FROM limits 
+WHERE limits.name = ?;
+
+-- limit_new
+INSERT INTO limits (name, updated_at) VALUES (?, ?) ON CONFLICT DO NOTHING;
+
+-- limit_set
+UPDATE limits SET used=?, waiting=?, full_at=?, updated_at=? WHERE limits.name = ?;
+
+-- limit_waiting
+SELECT limits.waiting 
+FROM limits 
+WHERE limits.name = ?;
+
+-- limits_set
+SELECT limits.name 
+FROM limits 
+WHERE limits.explicit = 1;
+
 -- log_new
 INSERT INTO logs (instance_id, seq, path, attempt, at, level, message) VALUES (?, ?, ?, ?, ?, ?, ?);
 
@@ -106,7 +133,7 @@ WHERE tasks.wake_at IS NOT NULL;
 INSERT INTO sequences (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = (sequences.value + ?) RETURNING value;
 
 -- open_under
-SELECT tasks.instance_id, tasks.path, tasks.scope, tasks.executor, tasks.gen, tasks.state, tasks.attempt, tasks.failures, tasks.crashes, tasks.engine, tasks.queue, tasks.priority, tasks.ready_at, tasks.wake_at, tasks.remaining, tasks.open, tasks.total, tasks.next, tasks.width, tasks.done, tasks.failed, tasks.skipped, tasks.closed, tasks.cursor, tasks.output, tasks.output_ref, tasks.error, tasks.started_at, tasks.ended_at, tasks.phase, tasks.deadline_at, tasks.awaits, tasks.memo, tasks.excused 
+SELECT tasks.instance_id, tasks.path, tasks.scope, tasks.executor, tasks.gen, tasks.state, tasks.attempt, tasks.failures, tasks.crashes, tasks.engine, tasks.queue, tasks.priority, tasks.ready_at, tasks.wake_at, tasks.remaining, tasks.open, tasks.total, tasks.next, tasks.width, tasks.done, tasks.failed, tasks.skipped, tasks.closed, tasks.cursor, tasks.output, tasks.output_ref, tasks.error, tasks.started_at, tasks.ended_at, tasks.phase, tasks.deadline_at, tasks.awaits, tasks.memo, tasks.excused, tasks.blocked_on, tasks.blocked_at, tasks.holds 
 FROM tasks 
 WHERE tasks.instance_id = ? AND tasks.path > ? AND tasks.path < ? AND tasks.state NOT IN ('cancelled', 'completed', 'expired', 'failed', 'skipped') ORDER BY tasks.path
  LIMIT ? OFFSET ?;
@@ -129,14 +156,25 @@ DELETE FROM tasks WHERE tasks.instance_id = ? AND (tasks.path = ? OR tasks.path 
 -- prune_vars
 DELETE FROM vars WHERE vars.instance_id = ? AND (vars.scope = ? OR vars.scope >= (? || '.') AND vars.scope < (? || '/') OR vars.scope >= (? || '[') AND vars.scope < (? || '\') OR vars.scope >= (? || '#') AND vars.scope < (? || '$') OR vars.scope >= (? || '!') AND vars.scope < (? || '"'));
 
+-- queue_depth
+SELECT count(*) AS count_1 
+FROM (SELECT tasks.path AS path 
+FROM tasks 
+WHERE tasks.queue = ? AND tasks.ready_at IS NOT NULL
+ LIMIT ? OFFSET ?) AS anon_1;
+
 -- queued_get
 SELECT instances.id 
 FROM instances 
 WHERE instances.name = ? AND instances.mutex = ? AND instances.state = 'queued' ORDER BY instances.id
  LIMIT ? OFFSET ?;
 
+-- queues_get
+SELECT queues.name, queues.state, queues.max_size, queues.reason, queues.updated_at 
+FROM queues;
+
 -- ready_read
-SELECT tasks.instance_id, tasks.path, tasks.scope, tasks.executor, tasks.gen, tasks.state, tasks.attempt, tasks.failures, tasks.crashes, tasks.engine, tasks.queue, tasks.priority, tasks.ready_at, tasks.wake_at, tasks.remaining, tasks.open, tasks.total, tasks.next, tasks.width, tasks.done, tasks.failed, tasks.skipped, tasks.closed, tasks.cursor, tasks.output, tasks.output_ref, tasks.error, tasks.started_at, tasks.ended_at, tasks.phase, tasks.deadline_at, tasks.awaits, tasks.memo, tasks.excused 
+SELECT tasks.instance_id, tasks.path, tasks.scope, tasks.executor, tasks.gen, tasks.state, tasks.attempt, tasks.failures, tasks.crashes, tasks.engine, tasks.queue, tasks.priority, tasks.ready_at, tasks.wake_at, tasks.remaining, tasks.open, tasks.total, tasks.next, tasks.width, tasks.done, tasks.failed, tasks.skipped, tasks.closed, tasks.cursor, tasks.output, tasks.output_ref, tasks.error, tasks.started_at, tasks.ended_at, tasks.phase, tasks.deadline_at, tasks.awaits, tasks.memo, tasks.excused, tasks.blocked_on, tasks.blocked_at, tasks.holds 
 FROM tasks 
 WHERE tasks.queue = ? AND tasks.ready_at IS NOT NULL AND (tasks.executor IS NULL OR tasks.executor IN (SELECT value FROM json_each(?))) ORDER BY tasks.priority DESC, tasks.ready_at
  LIMIT ? OFFSET ?;
@@ -147,10 +185,15 @@ FROM engines
 WHERE engines.id = ?;
 
 -- scope_new
-INSERT INTO tasks (instance_id, path, scope, executor, gen, state, attempt, engine, queue, priority, ready_at, wake_at, remaining, open, total, next, width, done, failed, skipped, closed, output, output_ref, error, started_at, ended_at, phase, deadline_at, awaits, memo, excused) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+INSERT INTO tasks (instance_id, path, scope, executor, gen, state, attempt, engine, queue, priority, ready_at, wake_at, remaining, open, total, next, width, done, failed, skipped, closed, output, output_ref, error, started_at, ended_at, phase, deadline_at, awaits, memo, excused, blocked_on, blocked_at, holds) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- scope_set
-UPDATE tasks SET gen=?, state=?, attempt=?, failures=?, crashes=?, engine=?, ready_at=?, wake_at=?, remaining=?, open=?, total=?, next=?, width=?, done=?, failed=?, skipped=?, closed=?, cursor=?, output=?, output_ref=?, error=?, started_at=?, ended_at=?, phase=?, deadline_at=?, awaits=?, memo=?, excused=? WHERE tasks.instance_id = ? AND tasks.path = ?;
+UPDATE tasks SET gen=?, state=?, attempt=?, failures=?, crashes=?, engine=?, ready_at=?, wake_at=?, remaining=?, open=?, total=?, next=?, width=?, done=?, failed=?, skipped=?, closed=?, cursor=?, output=?, output_ref=?, error=?, started_at=?, ended_at=?, phase=?, deadline_at=?, awaits=?, memo=?, excused=?, blocked_on=?, blocked_at=?, holds=? WHERE tasks.instance_id = ? AND tasks.path = ?;
+
+-- setting_get
+SELECT settings.value 
+FROM settings 
+WHERE settings.name = ?;
 
 -- signal_get
 SELECT signals.seq 

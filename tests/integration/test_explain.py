@@ -1,0 +1,319 @@
+"""Every answer of `explain`: which kind of reason, its data, and the sentence that people read."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+from typing import Any
+
+import pytest
+from sqlalchemy import update
+
+from strataflow import NotFound, TaskContext, WorkflowEngine
+from strataflow.engine.starts import StartOptions
+from strataflow.executors.builtin import default_registry
+from strataflow.repositories.tables import ENGINES
+from strataflow.services.explain import Explainer, Explanation, Reason
+from tests.integration.kit import Doc, Flow, until
+
+INSTANT = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z"
+
+
+def explain(flow: Flow, instance_id: str, path: str | None = None) -> Explanation:
+    return Explainer(flow.database, flow.engine.parts.catalog).explain(instance_id, path)
+
+
+def only(flow: Flow, instance_id: str, path: str | None = None) -> tuple[Reason, str]:
+    """Give the one reason that there is, and the sentence."""
+    found = explain(flow, instance_id, path)
+    assert len(found.reasons) == 1, found.reasons
+    return found.reasons[0], found.sentence
+
+
+def do(flow: Flow, method: str, *args: Any, **more: Any) -> Any:
+    return asyncio.run(getattr(flow.engine, method)(*args, **more))
+
+
+def begun(flow: Flow, nodes: Doc, path: str, state: str, **top: Any) -> str:
+    """Start, and wait until a task is in a state."""
+    instance_id = flow.start(nodes, **top)
+    until(lambda: flow.state(instance_id, path) == state)
+    return instance_id
+
+
+def gate(name: str, **more: Any) -> Doc:
+    return {"run": "t.gate", "with": {"gate": name}, **more}
+
+
+def signal(name: str, **more: Any) -> Doc:
+    return {"wait": {"signal": name}, **more}
+
+
+# --- waits
+
+
+#: Node, kind of its reason, its sentence (an instant where `{}` stands), details.
+WAITS: dict[str, tuple[Doc, str, str, Doc]] = {
+    "timer": ({"wait": {"for": "1h"}}, "timer", "timer waits until {}.", {}),
+    "moment": ({"wait": {"until": "2099-01-31T08:00:00Z"}}, "timer", "moment waits until {}.", {}),
+    "review": (signal("go"), "signal", "review waits for the signal 'go'.", {"signal": "go"}),
+    "limited": (
+        {"wait": {"signal": "ok", "timeout": "1h"}},
+        "signal",
+        "limited waits for the signal 'ok', at most until {}.",
+        {"signal": "ok"},
+    ),
+    "watch": (
+        {"wait": {"condition": "{{ vars.done | default(false) }}"}},
+        "condition",
+        "watch waits until its condition holds.",
+        {},
+    ),
+    "flaky": (
+        {"run": "t.fail", "with": {}, "retry": {"max": 3, "delay": "1h"}},
+        "backoff",
+        "flaky is tried again at {} after t.Broken (attempt 1).",
+        {"code": "t.Broken", "attempt": 1},
+    ),
+    "poll": (
+        {"loop": {"times": 2, "every": "1h"}, "do": {"run": "t.echo", "with": 1}},
+        "timer",
+        "poll begins its next turn at {}.",
+        {},
+    ),
+}
+
+
+def rests(flow: Flow, instance_id: str) -> bool:
+    """Nothing is left to be claimed, and the loop has had its first turn."""
+    states = flow.states(instance_id)
+    busy = {"queued", "running"} & set(states.values())
+    return len(states) >= len(WAITS) and not busy and states.get("poll#0") == "completed"
+
+
+@pytest.mark.row("X-18")
+def test_whoever_waits_says_for_what_and_until_when(flow: Flow) -> None:
+    nodes = {name: case[0] for name, case in WAITS.items()}
+    done = {"set": {"done": True}, "needs": ["review"]}
+    instance_id = flow.start({**nodes, "done": done})
+    until(lambda: rests(flow, instance_id))
+    for path, (_, kind, sentence, details) in WAITS.items():
+        reason, said = only(flow, instance_id, path)
+        assert re.fullmatch(re.escape(sentence).replace(r"\{\}", INSTANT), said), said
+        assert (reason.kind, reason.path, reason.details) == (kind, path, details)
+        wake = flow.tasks(instance_id)[path].wake_at
+        assert (reason.until is None) == (wake is None) == ("{}" not in sentence), path
+        assert reason.until is None or reason.until in said
+    assert str(only(flow, instance_id, "moment")[0].until).startswith("2099-01-31T08:00:00")
+    whole = explain(flow, instance_id)
+    assert {reason.path for reason in whole.reasons} == {*WAITS}, "what waits for one of them gives no reason"
+    assert whole.reasons[0].kind == "signal", "what says most stands first"
+    assert whole.sentence.endswith(f", and {len(WAITS) - 1} more reasons.")
+    assert (whole.state, whole.more) == ("running", False)
+
+
+def test_a_node_that_was_not_reached_names_the_nodes_it_waits_for(flow: Flow) -> None:
+    inner = {"nodes": {"x": gate("x"), "y": {"run": "t.echo", "with": 1, "needs": ["x"]}}}
+    nodes = {
+        "a": gate("a"),
+        "b": gate("b"),
+        "c": {"run": "t.echo", "with": 1, "needs": ["a", "b"]},
+        "d": {"run": "t.echo", "with": "{{ nodes.c.output }}"},
+        "g": {"do": inner, "needs": ["a"]},
+    }
+    instance_id = begun(flow, nodes, "a", "running")
+    expected = {
+        "c": (["a", "b"], "c waits for a and b."),
+        "d": (["c"], "d waits for c."),
+        "g": (["a"], "g waits for a."),
+        "g.y": (["x"], "g.y waits for x."),
+        "g.x": ([], "g.x waits for what is around it to begin."),
+    }
+    for path, (names, sentence) in expected.items():
+        reason, said = only(flow, instance_id, path)
+        assert (reason.kind, reason.path, reason.details) == ("dependencies", path, {"nodes": names})
+        assert said == sentence
+    flow.probe.gate("a").set()
+    until(lambda: flow.state(instance_id, "g.x") == "running")
+    assert {reason.kind for reason in explain(flow, instance_id, "g").reasons} == {"running"}
+    for name in "bx":
+        flow.probe.gate(name).set()
+    assert flow.wait(instance_id).state == "completed"
+
+
+def test_a_flow_names_the_run_that_it_waits_for_and_its_state(flow: Flow) -> None:
+    flow.engine.register({"dsl": "1", "name": "below", "nodes": {"w": signal("go")}}, activate=True)
+    instance_id = flow.start({"f": {"flow": "below"}})
+    until(lambda: explain(flow, instance_id, "f").sentence.endswith(", which is running."))
+    reason, said = only(flow, instance_id)
+    child = reason.details["child"]
+    assert (reason.kind, reason.path) == ("child", "f")
+    assert said == f"f waits for its run {child}, which is running."
+    until(lambda: flow.state(child, "w") == "waiting")
+    assert only(flow, child, "w")[0].details == {"signal": "go"}
+    do(flow, "signal_workflow", child, "go")
+    assert flow.wait(instance_id).state == "completed"
+
+
+def test_of_many_reasons_some_are_given_and_that_there_are_more(flow: Flow) -> None:
+    instance_id = flow.start({"m": {"map": list(range(501)), "do": signal("go")}})
+    until(lambda: list(flow.states(instance_id).values()).count("waiting") == 503)
+    found = explain(flow, instance_id)
+    assert found.more
+    assert 490 < len(found.reasons) <= 501
+    assert {reason.kind for reason in found.reasons} == {"signal"}
+    assert re.fullmatch(r"m\[\d+\] waits for the signal 'go', and \d+ more reasons\.", found.sentence)
+
+
+# --- engines
+
+
+@pytest.mark.row("X-20", "X-25")
+def test_what_runs_says_since_when_and_where_and_what_is_ready_that_slots_are_taken(flow: Flow) -> None:
+    flow.open(slots=1)
+    instance_id = begun(flow, {"a": gate("g"), "b": gate("g")}, "a", "running")
+    until(lambda: flow.state(instance_id, "b") == "queued")
+    reason, said = only(flow, instance_id, "a")
+    engine = flow.engine.parts.engine_id
+    assert (reason.kind, reason.details) == ("running", {"engine": engine, "attempt": 1})
+    assert re.fullmatch(rf"a is running since {INSTANT} \(attempt 1\) on .+, process \d+\.", said), said
+    reason, said = only(flow, instance_id, "b")
+    assert (reason.kind, reason.details["queue"]) == ("slot", "default")
+    assert said == f"b is ready since {reason.details['since']} and waits for a free slot in queue default."
+    assert [reason.kind for reason in explain(flow, instance_id).reasons] == ["running", "slot"]
+    flow.probe.gate("g").set()
+    assert flow.wait(instance_id).state == "completed"
+
+
+def test_an_executor_that_no_engine_has_is_named(flow: Flow) -> None:
+    client = flow.open(executes=False)
+    instance_id = flow.start({"a": {"run": "t.echo", "with": 1}, "w": signal("go")})
+    reason, said = only(flow, instance_id, "a")
+    assert (reason.kind, reason.path, reason.until) == ("no_engine", "a", None)
+    assert re.fullmatch(rf"no engine runs on this database \(a is ready since {INSTANT}\)\.", said), said
+    builtin = default_registry(entry_points=False)
+    with WorkflowEngine(flow.url, registry=builtin, config=flow.config()):
+        until(lambda: flow.state(instance_id, "w") == "waiting")
+        found = explain(flow, instance_id)
+        reason = found.reasons[0]
+        assert (reason.kind, reason.details["executor"]) == ("no_executor", "t.echo")
+        since = reason.details["since"]
+        assert reason.text == f"no live engine has the executor t.echo that a needs (ready since {since})"
+        assert found.sentence == f"{reason.text}, and 1 more reason."
+    assert [each.kind for each in explain(flow, instance_id).reasons] == ["no_engine", "signal"]
+    flow.open()
+    do(flow, "signal_workflow", instance_id, "go")
+    assert client.wait_now(instance_id, 30).state == "completed"
+
+
+@pytest.mark.row("X-28")
+def test_a_task_of_an_engine_that_is_gone_says_so_until_it_is_taken_over(flow: Flow) -> None:
+    instance_id = begun(flow, {"a": gate("g")}, "a", "running")
+    gone = flow.engine.parts.engine_id
+    flow.crash()
+    with flow.database.write() as connection:
+        connection.execute(update(ENGINES).where(ENGINES.c.id == gone).values(lease_until=1))
+    flow.open(executes=False)
+    reason, said = only(flow, instance_id)
+    assert (reason.kind, reason.path, reason.details) == ("dead_engine", "a", {"engine": gone})
+    assert said == f"a was running on engine {gone}, which is gone; it is taken over soon."
+    flow.shut()
+    flow.probe.gate("g").set()
+    assert flow.wait(instance_id).state == "completed"
+    assert flow.probe.attempts("a") == [1, 2]
+
+
+# --- the whole instance
+
+
+def test_a_paused_instance_says_why_and_so_do_its_parked_tasks(flow: Flow) -> None:
+    instance_id = begun(
+        flow, {"a": gate("g"), "b": {"run": "t.echo", "with": 1, "needs": ["a"]}}, "a", "running"
+    )
+    do(flow, "pause_workflow", instance_id, "by Ana, for the audit")
+    found = explain(flow, instance_id)
+    assert [(reason.kind, reason.path) for reason in found.reasons] == [("paused", ""), ("running", "a")]
+    assert found.sentence == "It is paused (by Ana, for the audit), and 1 more reason."
+    flow.probe.gate("g").set()
+    until(lambda: flow.state(instance_id, "b") == "paused")
+    parked = [reason for reason in explain(flow, instance_id, "b").reasons if reason.path]
+    assert [(reason.kind, reason.text) for reason in parked] == [
+        ("paused", "b is parked: its instance is paused")
+    ]
+    do(flow, "resume_workflow", instance_id)
+    assert flow.wait(instance_id).state == "completed"
+
+
+@pytest.mark.row("X-33")
+def test_an_instance_that_is_being_cancelled_says_why_and_what_still_runs(flow: Flow) -> None:
+    async def deaf(_ctx: TaskContext, _config: Any) -> None:
+        while not flow.probe.gate("g").is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(0.005)
+
+    flow.registry.register_executor_domain("deaf", {"wait": deaf})
+    instance_id = begun(flow, {"a": {"run": "deaf.wait"}}, "a", "running")
+    do(flow, "cancel_workflow", instance_id, "too dear", grace_s=60)
+    found = explain(flow, instance_id)
+    assert [(reason.kind, reason.path) for reason in found.reasons] == [("cancelling", ""), ("running", "a")]
+    assert found.sentence == "It is being cancelled (too dear), and 1 more reason."
+    flow.probe.gate("g").set()
+    assert flow.wait(instance_id).state == "cancelled"
+    assert only(flow, instance_id)[1] == "It has ended cancelled."
+
+
+def test_a_delayed_start_says_when_it_begins(flow: Flow) -> None:
+    definition = flow.engine.register(flow.document({"a": {"run": "t.echo", "with": 1}}))
+    later = flow.engine.start_now(definition, options=StartOptions(start_at=3600, mutex="m"))
+    reason, said = only(flow, later)
+    assert (reason.kind, reason.path) == ("start_at", "")
+    assert said == f"It starts at {reason.until}."
+    assert re.fullmatch(INSTANT, reason.until or "")
+    assert explain(flow, later, "a").reasons[0] == reason, "it holds up each of its tasks"
+
+
+@pytest.mark.row("X-34")
+def test_a_start_that_queues_says_who_holds_the_mutex(flow: Flow) -> None:
+    definition = flow.engine.register(flow.document({"a": gate("g")}))
+    options = StartOptions(mutex="account 7", on_duplicate="queue")
+    first, second, third = (flow.engine.start_now(definition, options=options) for _ in range(3))
+    for queued in (second, third):
+        reason, said = only(flow, queued)
+        assert (reason.kind, reason.details) == ("mutex", {"mutex": "account 7", "holder": first})
+        assert said == f"Mutex 'account 7' is held by instance {first}."
+    flow.cancel(second)
+    flow.probe.gate("g").set()
+    assert flow.wait(third).state == "completed"
+    assert only(flow, first)[0].kind == "ended"
+
+
+def test_what_has_ended_says_how(flow: Flow) -> None:
+    nodes = {"a": {"run": "t.echo", "with": 1}, "b": {"run": "t.fail", "with": {}, "needs": ["a"]}}
+    instance_id = flow.start(nodes)
+    assert flow.wait(instance_id).state == "failed"
+    found = explain(flow, instance_id)
+    assert found.as_json() == {
+        "id": instance_id,
+        "state": "failed",
+        "sentence": "It has ended failed.",
+        "reasons": [
+            {"kind": "ended", "path": "", "text": "it has ended failed", "until": None, "details": {}}
+        ],
+        "more": False,
+    }
+    ended = {path: explain(flow, instance_id, path) for path in nodes}
+    assert {path: each.state for path, each in ended.items()} == {"a": "completed", "b": "failed"}
+    assert ended["a"].reasons[-1].text == "a has ended completed"
+
+
+@pytest.mark.row("X-03")
+def test_what_does_not_exist_cannot_be_explained(flow: Flow) -> None:
+    instance_id = flow.start({"m": {"map": [1], "do": {"run": "t.echo", "with": 1}}})
+    for unknown in ("018f0000-0000-7000-8000-000000000009", "no id", ""):
+        with pytest.raises(NotFound, match=f"no instance {unknown}"):
+            explain(flow, unknown)
+    for path in ("nobody", "m.x", "m[0].x"):
+        with pytest.raises(NotFound, match=re.escape(repr(path))):
+            explain(flow, instance_id, path)
+    assert flow.wait(instance_id).state == "completed"
