@@ -45,7 +45,7 @@ def refuse_full(batch: Batch, control: Control, works: dict[str, Work], report: 
     depths: Counter[str] = Counter()
     for work in list(works.values()):
         event = work.pending[0].event if work.pending else None
-        if not isinstance(event, StartInstance) or work.plan is None or event.parent_id is not None:
+        if not isinstance(event, StartInstance) or work.plan is None or event.message is not None:
             continue
         wanted = Counter(queue for queue in _first_queues(work.plan, event) if queue in sized)
         for queue, count in wanted.items():

@@ -30,6 +30,7 @@ from .outputs import OutputReader
 from .plans import PlanCache
 from .recovery import RecoveryManager
 from .scheduler import TaskScheduler
+from .schedules import Scheduler
 from .secrets import secret_from_environment
 from .state_manager import StateManager
 from .telemetry import MetricsCollector
@@ -108,6 +109,8 @@ class Parts:
             plan_of=self.catalog.plan,
             others_alive=self._others_alive,
         )
+        self.schedules = Scheduler(self.database, self.catalog, self.writer.submit)
+        self.schedule_loop = Loop("schedules", self.schedules.run_once, config.poll_s)
         self.recovery_loop = Loop("recovery", self.recovery.run_once, config.recovery_s)
         self.loop_thread = _LoopThread()
 
@@ -132,6 +135,7 @@ class Parts:
         self.heartbeat.start()
         if self.config.executes:
             self.recovery_loop.start()
+            self.schedule_loop.start()
             self.scheduler.start()
         self.ears.start()
 
@@ -140,6 +144,7 @@ class Parts:
         steps: tuple[Callable[[], object], ...] = (
             self.scheduler.stop_claiming,
             self.recovery_loop.stop,
+            self.schedule_loop.stop,
             self.ears.stop,
             self.scheduler.stop,
             lambda: self._end_work(grace_s),

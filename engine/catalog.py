@@ -17,6 +17,7 @@ from ..executors.registry import ExecutorRegistry
 from ..repositories import views
 from ..repositories.database import Database
 from ..repositories.gateways import WorkflowRepository
+from .adopting import adopt
 from .compiler import compile_definition
 from .definition import Definition
 from .errors import DefinitionError, EngineError, NotFound, Problem
@@ -105,6 +106,8 @@ class Catalog:
             now=time.time_ns() // 1000,
             activate=activate,
         )
+        if activate:
+            adopt(self._database, stored.name, plan)
         plan.definition_id, plan.version = stored.id, stored.version
         self._plans.put(plan)
         registered = Registered(
@@ -135,6 +138,12 @@ class Catalog:
         if found.state == "archived":
             raise NotFound(f"{found.name}@{found.version} is archived: it starts no more.")
         return found
+
+    def activated(self, name: str) -> None:
+        """The active version of a name has changed, or there is none any more: its schedule follows."""
+        found = self._stored.by_name(name)
+        active = found is not None and found.active
+        adopt(self._database, name, self.plan(found.id) if found is not None and active else None)
 
     def plan(self, definition_id: str) -> Plan:
         """The plan of a stored definition; built when it is not in memory. Blocks. Raises NotFound."""

@@ -15,7 +15,7 @@ from .events import CancelInstance, ChildEnded, Event, StartInstance, TerminateI
 from .outcomes import Payload
 from .payload import encode, split
 
-__all__ = ["event_of"]
+__all__ = ["event_of", "start_message"]
 
 
 def event_of(message: MessageRow) -> Event:
@@ -62,6 +62,26 @@ def _start(message: MessageRow, body: dict[str, Any]) -> StartInstance:
         depth=body["depth"],
         message=message.source,
     )
+
+
+def start_message(event: StartInstance, source: str, now: int) -> MessageRow:
+    """The message that asks for a start without a parent; applying it twice starts once."""
+    head = {
+        "definition_id": event.definition_id,
+        "path": None,
+        "depth": 0,
+        "parent": None,
+        "detach": True,
+        "key": event.key,
+        "mutex": event.mutex,
+        "on_duplicate": event.on_duplicate,
+        "labels": dict(event.labels),
+        "queue": event.queue,
+        "priority": event.priority,
+        "scheduled_for": event.scheduled_for,
+    }
+    body = f'{json.dumps(head)[:-1]},"inputs":{event.inputs.text or "null"}}}'
+    return MessageRow(event.instance_id, source, "start", body, now)
 
 
 def _payload(value: Any) -> Payload:

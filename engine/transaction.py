@@ -150,6 +150,8 @@ class Transaction:
                     hint="Start it with another key, or with on_duplicate 'return_existing'.",
                 )
             report.answers += [(p, answer) for p in work.pending]
+            if event.message is not None:
+                self._undeliverable.append((event.instance_id, event.message))
             del works[work.instance_id]
 
     def _add_due_and_ready(

@@ -27,6 +27,7 @@ __all__ = [
     "lock_schedule",
     "next_firing",
     "now_of",
+    "put_firing",
     "remove_schedule",
     "remove_trigger",
     "schedule",
@@ -89,8 +90,8 @@ def schedules(connection: Connection, *, limit: int = _PAGE, after: str = "") ->
 
 def add_schedule(connection: Connection, row: ScheduleRow) -> bool:
     """Insert a schedule; False when the name is taken."""
-    insert = insert_into(connection, SCHEDULES).values(**asdict(row))
-    return bool(connection.execute(insert.on_conflict_do_nothing()).rowcount)
+    insert = insert_into(connection, SCHEDULES).values(**asdict(row)).on_conflict_do_nothing()
+    return connection.execute(insert.returning(SCHEDULES.c.id)).first() is not None
 
 
 def change_schedule(connection: Connection, schedule_id: str, **values: Any) -> None:
@@ -129,13 +130,19 @@ def firings(
     return [FiringRow(*row) for row in connection.execute(page.order_by(FIRINGS.c.at.desc()).limit(limit))]
 
 
-def add_firings(connection: Connection, rows: Iterable[FiringRow]) -> int:
-    """Insert firings; one whose instant has fired already is left as it is. Gives how many are new."""
-    new = 0
+def add_firings(connection: Connection, rows: Iterable[FiringRow]) -> None:
+    """Insert firings; one whose instant has fired already is left as it is."""
     for row in rows:
         insert = insert_into(connection, FIRINGS).values(**asdict(row))
-        new += connection.execute(insert.on_conflict_do_nothing()).rowcount
-    return new
+        connection.execute(insert.on_conflict_do_nothing())
+
+
+def put_firing(connection: Connection, row: FiringRow) -> None:
+    """Write a firing; it takes the place of one of the same instant that started nothing."""
+    values = asdict(row)
+    insert = insert_into(connection, FIRINGS).values(**values)
+    rest = {name: value for name, value in values.items() if name not in {"schedule_id", "at"}}
+    connection.execute(insert.on_conflict_do_update(index_elements=["schedule_id", "at"], set_=rest))
 
 
 def live_runs(connection: Connection, schedule_id: str) -> list[str]:
@@ -180,8 +187,8 @@ def trigger(connection: Connection, name: str) -> TriggerRow | None:
 
 def add_trigger(connection: Connection, row: TriggerRow) -> bool:
     """Insert a trigger; False when the name is taken."""
-    insert = insert_into(connection, TRIGGERS).values(**asdict(row))
-    return bool(connection.execute(insert.on_conflict_do_nothing()).rowcount)
+    insert = insert_into(connection, TRIGGERS).values(**asdict(row)).on_conflict_do_nothing()
+    return connection.execute(insert.returning(TRIGGERS.c.id)).first() is not None
 
 
 def change_trigger(connection: Connection, trigger_id: str, **values: Any) -> None:

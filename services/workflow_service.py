@@ -96,9 +96,11 @@ class WorkflowService:
         name, version = _parts(reference)
         with engine_errors():
             try:
-                return activate(self._opened, name, version)
+                done = activate(self._opened, name, version)
             except UnknownDefinition as exc:
                 raise NotFound(f"{exc}.", hint="`strataflow definitions` shows what there is.") from exc
+            self._stored.activated(name)
+        return done
 
     def retire(self, reference: str, state: str) -> StoredDefinition:
         """Make `name@version` deprecated (starts only by number) or archived (starts no more). Raises NotFound."""
@@ -109,9 +111,11 @@ class WorkflowService:
         name, version = _parts(reference)
         with engine_errors():
             try:
-                return set_state(self._opened, name, version, DefinitionState(state))
+                done = set_state(self._opened, name, version, DefinitionState(state))
             except UnknownDefinition as exc:
                 raise NotFound(f"{exc}.", hint="`strataflow definitions` shows what there is.") from exc
+            self._stored.activated(name)
+        return done
 
     def diff(self, first: str, second: str) -> list[Change]:
         """What differs between two definitions, each a file or `name@version`. Raises NotFound, DefinitionError."""

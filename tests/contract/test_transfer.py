@@ -158,7 +158,6 @@ def test_every_table_of_a_run_travels_but_keys_and_messages(db_url: str) -> None
         assert head == {"strataflow": "run", "form": 1}
 
 
-@pytest.mark.row("X-36")
 def test_an_imported_run_keeps_its_definition_among_other_versions(
     db_url: str, new_sqlite: Callable[[str], str]
 ) -> None:

@@ -102,7 +102,6 @@ def test_an_id_that_nothing_has_is_said_with_where_to_look(local: Cli) -> None:
         assert (ran.out, UNKNOWN in ran.err, "strataflow list" in ran.err) == ("", True, True), command
 
 
-@pytest.mark.row("X-05")
 def test_a_state_that_does_not_fit_is_refused_with_id_and_state_and_changes_nothing(local: Cli) -> None:
     one = start(local, {"a": {"wait": {"for": "1ms"}}})
     for commands, state in ((WANTS_ENDED, "pending"), (WANTS_LIVE, "completed")):
@@ -169,7 +168,7 @@ def test_terminate_ends_at_once_and_without_finally(cli: Cli) -> None:
     assert "wrong inputs" in cli("status", one).out
 
 
-@pytest.mark.row("X-08", "X-25")
+@pytest.mark.row("X-08")
 def test_retry_runs_what_failed_and_nothing_that_completed(cli: Cli) -> None:
     flaky = {"run": "core.fail", "with": {"attempts": 1}, "when": "{{ item == 2 }}"}
     one = ended(cli, {"a": NOOP, "m": {"map": [1, 2, 3], "do": flaky, "needs": ["a"]}})
@@ -223,7 +222,6 @@ def test_fork_takes_over_what_came_before_and_may_change_it(cli: Cli) -> None:
     refused(cli, "fork", one, "a", "--output", "b=1", saying=("'b' runs anew",))
 
 
-@pytest.mark.row("X-34")
 def test_rerun_starts_the_same_again_under_the_next_key(cli: Cli) -> None:
     source = cli.flow({"a": give("{{ inputs.n }}")}, inputs=ANY)
     one = cli("start", source, "--set", "n=1", "--key", "k", "--label", "team=core").out.strip()
@@ -236,7 +234,6 @@ def test_rerun_starts_the_same_again_under_the_next_key(cli: Cli) -> None:
     assert len(cli("list", "--label", "team=core", "--json").json) == 3
 
 
-@pytest.mark.row("X-36")
 def test_migrate_says_what_it_would_meet_then_goes_on_there(cli: Cli, flow: Flow) -> None:
     flow.open()
     first: dict[str, Any] = {"a": give(1), "w": {"wait": {"signal": "go"}, "needs": ["a"]}}

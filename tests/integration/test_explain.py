@@ -92,7 +92,6 @@ def rests(flow: Flow, instance_id: str) -> bool:
     return len(states) >= len(WAITS) and not busy and states.get("poll#0") == "completed"
 
 
-@pytest.mark.row("X-18")
 def test_whoever_waits_says_for_what_and_until_when(flow: Flow) -> None:
     nodes = {name: case[0] for name, case in WAITS.items()}
     done = {"set": {"done": True}, "needs": ["review"]}
@@ -169,7 +168,6 @@ def test_of_many_reasons_some_are_given_and_that_there_are_more(flow: Flow) -> N
 # --- engines
 
 
-@pytest.mark.row("X-20", "X-25")
 def test_what_runs_says_since_when_and_where_and_what_is_ready_that_slots_are_taken(flow: Flow) -> None:
     flow.open(slots=1)
     instance_id = begun(flow, {"a": gate("g"), "b": gate("g")}, "a", "running")
@@ -207,7 +205,6 @@ def test_an_executor_that_no_engine_has_is_named(flow: Flow) -> None:
     assert client.wait_now(instance_id, 30).state == "completed"
 
 
-@pytest.mark.row("X-28")
 def test_a_task_of_an_engine_that_is_gone_says_so_until_it_is_taken_over(flow: Flow) -> None:
     instance_id = begun(flow, {"a": gate("g")}, "a", "running")
     gone = flow.engine.parts.engine_id
@@ -245,7 +242,6 @@ def test_a_paused_instance_says_why_and_so_do_its_parked_tasks(flow: Flow) -> No
     assert flow.wait(instance_id).state == "completed"
 
 
-@pytest.mark.row("X-33")
 def test_an_instance_that_is_being_cancelled_says_why_and_what_still_runs(flow: Flow) -> None:
     async def deaf(_ctx: TaskContext, _config: Any) -> None:
         while not flow.probe.gate("g").is_set():
@@ -273,7 +269,6 @@ def test_a_delayed_start_says_when_it_begins(flow: Flow) -> None:
     assert explain(flow, later, "a").reasons[0] == reason, "it holds up each of its tasks"
 
 
-@pytest.mark.row("X-34")
 def test_a_start_that_queues_says_who_holds_the_mutex(flow: Flow) -> None:
     definition = flow.engine.register(flow.document({"a": gate("g")}))
     options = StartOptions(mutex="account 7", on_duplicate="queue")
@@ -307,7 +302,6 @@ def test_what_has_ended_says_how(flow: Flow) -> None:
     assert ended["a"].reasons[-1].text == "a has ended completed"
 
 
-@pytest.mark.row("X-03")
 def test_what_does_not_exist_cannot_be_explained(flow: Flow) -> None:
     instance_id = flow.start({"m": {"map": [1], "do": {"run": "t.echo", "with": 1}}})
     for unknown in ("018f0000-0000-7000-8000-000000000009", "no id", ""):
