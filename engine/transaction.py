@@ -93,6 +93,7 @@ class Transaction:
             if work.decision is not None and work.plan is not None:
                 changes.extend(work.decision.changes)
                 changes.released += _unused_keys(work)
+                changes.delivered += _refused_messages(work)
         self._batch.write(changes)
         _account(report, works, changes)
         report.messages = changes.messages
@@ -277,6 +278,16 @@ def _touched(works: dict[str, Work], opening: Opening) -> Iterable[tuple[Plan, T
         work = works.get(row.instance_id)
         if work is not None and work.plan is not None:
             yield work.plan, row
+
+
+def _refused_messages(work: Work) -> Iterable[tuple[str, str]]:
+    """What another run, a schedule or an event asked for and the state does not allow is not asked again."""
+    decision = work.decision
+    for pending, result in zip(work.pending, decision.results if decision else (), strict=False):
+        message = getattr(pending.event, "message", None)
+        if message is not None and isinstance(result, EngineError):
+            log.warning("%s was refused: %s", message, result, extra={"action": "message_refused"})
+            yield work.instance_id, message
 
 
 def _unused_keys(work: Work) -> list[tuple[str, str, str, str]]:

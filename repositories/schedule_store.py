@@ -23,6 +23,7 @@ __all__ = [
     "due_schedules",
     "firing",
     "firings",
+    "is_asked_for",
     "live_runs",
     "lock_schedule",
     "next_firing",
@@ -166,6 +167,12 @@ def send(connection: Connection, message: MessageRow) -> None:
     """Leave a message for a run; the same source again is the same message."""
     insert = insert_into(connection, MESSAGES).values(**asdict(message))
     connection.execute(insert.on_conflict_do_nothing())
+
+
+def is_asked_for(connection: Connection, instance_id: str, source: str) -> bool:
+    """Does a message of this source wait for the run?"""
+    found = select(MESSAGES.c.kind).where(MESSAGES.c.instance_id == instance_id, MESSAGES.c.source == source)
+    return connection.execute(found).first() is not None
 
 
 # --- triggers

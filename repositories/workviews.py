@@ -25,7 +25,7 @@ from .readmodels import (
     uuid_text,
 )
 from .records import EngineRole, EngineState, InstanceState, TaskRow, TaskState
-from .tables import ENGINES, INSTANCES, TASKS
+from .tables import ENGINES, INSTANCES, MESSAGES, TASKS
 
 __all__ = [
     "asked_to_stop",
@@ -125,11 +125,15 @@ def _held(
 
 
 def unfinished_count(connection: Connection) -> int:
-    """Count the instances that have not ended and would go on by themselves: paused ones are left out."""
+    """Count the instances that have not ended and would go on by themselves: paused ones are left out.
+
+    Starts that were asked for (by a schedule, an event, a flow) and have not begun are counted, too.
+    """
     going = (
         select(func.count()).select_from(INSTANCES).where(ACTIVE, INSTANCES.c.state != InstanceState.PAUSED)
     )
-    return connection.execute(going).scalar_one()
+    asked = select(func.count()).select_from(MESSAGES).where(MESSAGES.c.kind == "start")
+    return connection.execute(going).scalar_one() + connection.execute(asked).scalar_one()
 
 
 def unclaimable(

@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from ..engine.catalog import Catalog
     from ..engine.workflow_engine import WorkflowEngine
     from ..executors.registry import ExecutorRegistry
+    from ..repositories.database import Database
     from .execution_service import ExecutionService
     from .explain import Explainer
     from .workflow_service import WorkflowService
@@ -56,6 +58,8 @@ class Services:
     executions: ExecutionService
     registry: ExecutorRegistry
     explainer: Explainer
+    database: Database
+    catalog: Catalog
     #: None when only the database was opened.
     engine: WorkflowEngine | None = None
 
@@ -121,7 +125,8 @@ def reading(options: Options) -> Generator[Services]:
         catalog = Catalog(database, registry, PlanCache(), executes=False)
         workflows = WorkflowService(registry, database=database, catalog=catalog)
         explainer = Explainer(database, catalog)
-        yield Services(workflows, ExecutionService(database, catalog), registry, explainer)
+        executions = ExecutionService(database, catalog)
+        yield Services(workflows, executions, registry, explainer, database, catalog)
     finally:
         database.close()
 
@@ -153,7 +158,8 @@ def running(options: Options) -> Generator[Services]:
         catalog = engine.parts.catalog
         workflows = WorkflowService(registry, database=engine.database, catalog=catalog)
         executions = ExecutionService(engine.database, catalog, engine)
-        yield Services(workflows, executions, registry, Explainer(engine.database, catalog), engine)
+        explainer = Explainer(engine.database, catalog)
+        yield Services(workflows, executions, registry, explainer, engine.database, catalog, engine)
 
 
 def _require_file(options: Options) -> None:

@@ -10,7 +10,20 @@ from typing import Annotated, Final, NoReturn
 
 import typer
 
-from . import database, definitions, explaining, formatting, inspect, lifecycle, logs, run, upkeep, worker
+from . import (
+    database,
+    definitions,
+    explaining,
+    formatting,
+    inspect,
+    lifecycle,
+    logs,
+    run,
+    schedules,
+    triggers,
+    upkeep,
+    worker,
+)
 from .commands import Adder
 from .errors import CommandGroup
 from .output import say
@@ -21,6 +34,7 @@ __all__ = ["app", "main"]
 _PANELS: Final = {
     "Run": (run, worker),
     "Change": (lifecycle,),
+    "Start by itself": (schedules, triggers),
     "Look": (inspect, explaining, logs),
     "Define": (definitions, formatting),
     "Operate": (upkeep, database),

@@ -1,0 +1,149 @@
+"""Triggers: which definition an event starts; and emitting events."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from ..engine.errors import Conflict, EngineError, NotFound
+from ..engine.membership import new_id
+from ..engine.payload import encode
+from ..engine.translate import engine_errors
+from ..engine.triggers import Emitted, Emitter, check_texts
+from ..repositories import schedule_store
+from ..repositories.schedule_rows import TriggerRow
+
+if TYPE_CHECKING:
+    from ..engine.batching import Pending
+    from ..engine.catalog import Catalog
+    from ..engine.workflow_engine import WorkflowEngine
+    from ..repositories.database import Database
+
+__all__ = ["TriggerService", "TriggerSpec", "trigger_json"]
+
+_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,128}")
+
+
+@dataclass(slots=True, frozen=True)
+class TriggerSpec:
+    """What somebody asks for: events whose name matches `pattern` (`*` and `?`), and for which `match` holds."""
+
+    name: str
+    #: Glob: `order.*`.
+    pattern: str
+    #: `name` for the active version, or `name@3`.
+    definition: str
+    #: `{{ event.payload.amount > 100 }}`; None takes every event of the name.
+    match: str | None = None
+    #: May hold templates that read `event`; None gives no inputs.
+    inputs: Any = None
+    queue: str | None = None
+    priority: int | None = None
+
+
+def trigger_json(row: TriggerRow) -> dict[str, Any]:
+    """A trigger as the command line and APIs give it."""
+    version = "" if row.version is None else f"@{row.version}"
+    return {
+        "name": row.name,
+        "pattern": row.pattern,
+        "definition": f"{row.definition}{version}",
+        "state": row.state,
+        "runs": row.runs,
+        "problem": row.problem,
+    }
+
+
+class TriggerService:
+    """Use cases of triggers on one database; emitting needs no engine in this process."""
+
+    def __init__(self, database: Database, catalog: Catalog, engine: WorkflowEngine | None = None) -> None:
+        self._database = database
+        self._catalog = catalog
+        submit = engine.parts.writer.submit if engine is not None else _left_to_engines
+        self._emitter = Emitter(database, catalog, submit)
+
+    def list(self) -> list[TriggerRow]:
+        """Every trigger, by name."""
+        with engine_errors(), self._database.read() as connection:
+            return schedule_store.triggers(connection)
+
+    def create(self, spec: TriggerSpec) -> TriggerRow:
+        """Save a trigger. Raises EngineError, NotFound, and Conflict for a taken name."""
+        if not _NAME.fullmatch(spec.name):
+            raise EngineError(
+                f"{spec.name!r} is no trigger name.",
+                hint="Use letters, digits, '_', '.' and '-', at most 128.",
+            )
+        if not spec.pattern:
+            raise EngineError("a trigger needs a pattern of event names.", hint="Write 'order.*'.")
+        check_texts(spec.match, spec.inputs)
+        with engine_errors():
+            self._catalog.find(spec.definition)
+            with self._database.write() as connection:
+                row = _row(spec, schedule_store.now_of(connection))
+                added = schedule_store.add_trigger(connection, row)
+        if not added:
+            raise Conflict(
+                f"there is a trigger {spec.name!r} already.", hint="Remove it first, or take another name."
+            )
+        return row
+
+    def remove(self, name: str) -> None:
+        """Delete a trigger; runs that it started stay. Raises NotFound."""
+        with engine_errors(), self._database.write() as connection:
+            gone = schedule_store.remove_trigger(connection, name)
+        if not gone:
+            raise _unknown(name)
+
+    def pause(self, name: str) -> TriggerRow:
+        """Let events pass until it is resumed. Raises NotFound."""
+        return self._switch(name, "paused")
+
+    def resume(self, name: str) -> TriggerRow:
+        """Take events again. Raises NotFound."""
+        return self._switch(name, "active")
+
+    def _switch(self, name: str, state: str) -> TriggerRow:
+        with engine_errors(), self._database.write() as connection:
+            row = schedule_store.trigger(connection, name)
+            if row is None:
+                raise _unknown(name)
+            now = schedule_store.now_of(connection)
+            schedule_store.change_trigger(connection, row.id, state=state, updated_at=now)
+            changed = schedule_store.trigger(connection, name)
+        return changed or row
+
+    def emit(self, name: str, payload: Any = None, *, event_id: str | None = None) -> list[Emitted]:
+        """Start what an event starts; the same id again starts nothing again. Raises PayloadError."""
+        with engine_errors():
+            return self._emitter.emit(name, payload, event_id=event_id)
+
+
+def _row(spec: TriggerSpec, now: int) -> TriggerRow:
+    name, _, version = spec.definition.partition("@")
+    return TriggerRow(
+        id=new_id(),
+        name=spec.name,
+        pattern=spec.pattern,
+        match=None if spec.match is None else encode(spec.match),
+        definition=name,
+        version=int(version) if version else None,
+        inputs=None if spec.inputs is None else encode(spec.inputs),
+        state="active",
+        queue=spec.queue,
+        priority=spec.priority,
+        runs=0,
+        problem=None,
+        created_at=now,
+        updated_at=now,
+    )
+
+
+def _unknown(name: str) -> NotFound:
+    return NotFound(f"there is no trigger {name!r}.", hint="`strataflow triggers list` shows what there is.")
+
+
+def _left_to_engines(_: Pending) -> None:
+    """Nobody here applies the message: an engine finds it."""
