@@ -11,19 +11,22 @@ import gc
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
 from ..executors.registry import ExecutorRegistry
 from ..executors.threads import WorkerThreads
 from ..repositories.database import Database
+from ..repositories.records import TERMINAL_INSTANCE_STATES, MessageRow
 from ..repositories.url import DatabaseUrl
 from ..repositories.values import read_checkpoint
+from .batching import BatchReport, ClaimedTask
 from .catalog import Catalog
 from .config import EngineConfig
 from .dispatch import Dispatcher
 from .heartbeat import Heartbeat
+from .joint import JointTransactions
 from .loops import Loop
 from .membership import Membership
 from .outputs import OutputReader
@@ -32,11 +35,12 @@ from .recovery import RecoveryManager
 from .scheduler import TaskScheduler
 from .schedules import Scheduler
 from .secrets import secret_from_environment
+from .spawning import child_of
 from .state_manager import StateManager
 from .telemetry import MetricsCollector
 from .values import Values
 from .waiters import Waiters
-from .wakeup import Announcer, Ears
+from .wakeup import READY, Announcer, Ears
 from .writer import GroupCommitWriter
 
 __all__ = ["Parts", "tune_collector"]
@@ -97,7 +101,13 @@ class Parts:
         self.state_manager = StateManager(self.database, self.writer)
         self.waiters = Waiters(self.database)
         self.dispatcher = Dispatcher(
-            registry, self.values, self.pool, self.writer.submit, self._load_checkpoint
+            registry,
+            self.values,
+            self.pool,
+            self.writer.submit,
+            self._load_checkpoint,
+            spawn=self._child,
+            joint=JointTransactions(self.database, self.plans, self._recorded),
         )
         self.scheduler.dispatcher = self.dispatcher
         self.ears = Ears(url, self._heard, enabled=config.notify)
@@ -181,6 +191,21 @@ class Parts:
                 return False
             time.sleep(0.005)
         return True
+
+    def _child(self, task: ClaimedTask, target: str | Mapping[str, Any], inputs: Any, key: str) -> MessageRow:
+        return child_of(self.catalog, task, target, inputs, key)
+
+    def _recorded(self, report: BatchReport) -> None:
+        """A task's own transaction has been committed: what follows from it is ready, or the instance has ended."""
+        self.scheduler.wake()
+        self.announcer.announce(READY)
+        ended = [
+            decision.instance.id
+            for _, decision in report.decisions
+            if decision.instance is not None and decision.instance.state in TERMINAL_INSTANCE_STATES
+        ]
+        if ended:
+            self.waiters.ended(ended)
 
     def _lost(self) -> None:
         """The lease is gone or not to be trusted: stop everything that runs; nothing of it is reported."""

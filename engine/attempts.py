@@ -20,6 +20,7 @@ from .events import (
     ExecutorMissing,
     LeaseExpired,
     LogLineNote,
+    MoveTask,
     Note,
     TaskEnded,
     TimerDue,
@@ -51,7 +52,7 @@ from .states import TaskEvent
 from .stopping import CLOSED
 from .waits import received, suspended, wait_due
 
-__all__ = ["claim", "executor_missing", "lease_expired", "note", "task_ended", "timer_due"]
+__all__ = ["claim", "executor_missing", "lease_expired", "move_task", "note", "task_ended", "timer_due"]
 
 #: Instance states in which a ready task may be taken.
 _ACTIVE = frozenset({InstanceState.PENDING, InstanceState.RUNNING})
@@ -229,6 +230,18 @@ def claim(draft: Draft, event: Claim) -> Applied:
     return answered(draft)
 
 
+def move_task(draft: Draft, event: MoveTask) -> Applied:
+    """Give a ready task another place in its queue; what was taken meanwhile, or waits elsewhere, stays as it is."""
+    row = draft.row(event.path) if draft.has_instance else None
+    if row is None or row.state is not TaskState.QUEUED:
+        return Applied("ignored", event.instance_id)
+    row = draft.edit(event.path)
+    row.priority, row.ready_at = event.priority, event.ready_at
+    if not any(moved is row for moved in draft.changes.moved):
+        draft.changes.moved.append(row)  # the row itself: what the rest of the batch does to it is written, too
+    return answered(draft)
+
+
 def timer_due(draft: Draft, event: TimerDue) -> Applied:
     """Do what the task's `wake_at` was for: a sweep, a retry, the end of a wait, a deadline."""
     row = draft.row(event.path) if draft.has_instance else None
@@ -328,6 +341,8 @@ def note(draft: Draft, event: Note) -> Applied:
     if event.beat is not None:
         at = (row.instance_id, row.path + BEAT, row.attempt, draft.now)
         draft.changes.checkpoints.append(CheckpointRow(*at, event.beat))
+    if event.spawned is not None:
+        draft.changes.messages.append(event.spawned)
     if event.fraction is not None:
         draft.changes.progress.append(ProgressRow(*key, event.fraction, event.message))
     return answered(draft)

@@ -4,25 +4,33 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Final
 
-from ..executors.base import Json
-from .errors import StaleLease
-from .events import Applied, LogLineNote, Note
+from ..executors.base import Json, TaskTransaction
+from ..repositories.records import MessageRow
+from .errors import PayloadError, StaleLease
+from .events import Applied, LogLineNote, Note, TaskEnded
+from .outcomes import Outcome, Succeeded
 from .payload import decode, encode
 from .rows import BEAT
 from .transaction import Pending
 
-__all__ = ["MAX_LOG_LINES", "AttemptPort"]
+__all__ = ["MAX_LOG_BYTES", "MAX_LOG_LINES", "AttemptPort"]
 
 #: Lines kept back until the next write; beyond it the oldest are written at once.
 _FLUSH_LINES: Final = 100
 _FLUSH_S: Final = 0.5
 _PROGRESS_S: Final = 0.1
 _BEAT_S: Final = 1.0
-#: Lines one attempt may store; what comes after is dropped, with one line that says so.
+#: What one attempt may store; what comes after is dropped, with one line that says so. Attempt n has an nth of it, so
+#: that a task that is tried again and again does not fill the database either.
 MAX_LOG_LINES: Final = 10_000
+MAX_LOG_BYTES: Final = 4 * 1024 * 1024
+#: … but so many lines, of so many bytes, in any case.
+_LEAST_LINES: Final = 20
+_LEAST_BYTES: Final = 32 * 1024
 _MAX_LINE: Final = 16 * 1024
 
 
@@ -38,13 +46,23 @@ class AttemptPort:
         engine: str,
         submit: Callable[[Pending], None],
         load: Callable[[str, str], str | None],
+        spawn: Callable[[str | Mapping[str, Any], Json, str], MessageRow],
+        joint: Callable[[Callable[[Any], TaskEnded]], AbstractContextManager[TaskTransaction]],
     ) -> None:
         self._key = (instance_id, path, attempt, engine)
+        self._prepare_child = spawn
+        self._joint = joint
+        self._spawned = 0
+        #: Makes the outcome of a result; set before the executor begins.
+        self.outcome_of: Callable[[Any], Outcome] = lambda _: Succeeded()
+        #: True once a transaction of the executor's own has recorded the attempt's success.
+        self.recorded = False
         self._submit = submit
         self._load = load
         self._lock = threading.Lock()
         self._lines: list[LogLineNote] = []
-        self._count = 0
+        self._lines_left = max(_LEAST_LINES, MAX_LOG_LINES // max(1, attempt))
+        self._bytes_left = max(_LEAST_BYTES, MAX_LOG_BYTES // max(1, attempt))
         self._last_flush = time.monotonic()
         self._last_progress = 0.0
         self._unsent: tuple[float, str | None] | None = None
@@ -57,13 +75,13 @@ class AttemptPort:
         self.last_sign = time.monotonic()
         line = LogLineNote(time.time_ns() // 1000, level[:8], _clean(message))
         with self._lock:
-            self._count += 1
-            if self._count > MAX_LOG_LINES:
-                if self._count > MAX_LOG_LINES + 1:
-                    return
-                line = LogLineNote(
-                    line.at, "warning", f"more than {MAX_LOG_LINES} lines: the rest is dropped"
-                )
+            if self._lines_left < 0:
+                return
+            self._lines_left -= 1
+            self._bytes_left -= len(line.message.encode())
+            if self._lines_left < 0 or self._bytes_left < 0:
+                self._lines_left = -1
+                line = LogLineNote(line.at, "warning", "the attempt has logged too much: the rest is dropped")
             self._lines.append(line)
             due = len(self._lines) >= _FLUSH_LINES or time.monotonic() - self._last_flush > _FLUSH_S
         if due:
@@ -96,6 +114,33 @@ class AttemptPort:
 
     def save_checkpoint(self, value: Json) -> None:
         """Blocks until the commit. Raises StaleLease when this attempt no longer holds its task."""
+        self._told(Note(*self._key, checkpoint=encode(value)), "Its checkpoint was dropped.")
+
+    def spawn(self, target: str | Mapping[str, Any], inputs: Json, key: str | None) -> str:
+        """Blocks until the commit. Raises what a start raises, and StaleLease."""
+        if key is None:
+            with self._lock:
+                self._spawned += 1
+                key = f"#{self._spawned}"
+        message = self._prepare_child(target, inputs, key)
+        self._told(Note(*self._key, spawned=message), "Its child was not started.")
+        return message.instance_id
+
+    @contextmanager
+    def transaction(self) -> Generator[TaskTransaction]:
+        """The block's commit is the attempt's success. Raises StaleLease, with everything rolled back."""
+        with self._joint(self._success) as transaction:
+            yield transaction
+        self.recorded = True
+
+    def _success(self, value: Any) -> TaskEnded:
+        outcome = self.outcome_of(value)
+        if not isinstance(outcome, Succeeded):
+            raise PayloadError(f"the transaction's result cannot be stored: {outcome}")
+        return TaskEnded(*self._key, outcome, self.take_logs())
+
+    def _told(self, note: Note, lost: str) -> None:
+        """Submit a note and wait for its commit."""
         done = threading.Event()
         answers: list[Any] = []
 
@@ -103,7 +148,7 @@ class AttemptPort:
             answers.append(answer)
             done.set()
 
-        self._submit(Pending(Note(*self._key, checkpoint=encode(value)), answered))
+        self._submit(Pending(note, answered))
         done.wait()
         self.last_sign = time.monotonic()
         answer = answers[0]
@@ -112,7 +157,7 @@ class AttemptPort:
         if answer.status == "stale":
             raise StaleLease(
                 f"attempt {self._key[2]} no longer holds task {self._key[1]!r}.",
-                hint="Its checkpoint was dropped.",
+                hint=lost,
             )
 
     def heartbeat(self, details: Json) -> None:

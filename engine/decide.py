@@ -13,7 +13,7 @@ from typing import assert_never
 
 from ..repositories.batch import Changes
 from ..repositories.records import InstanceRow, TaskRow, TaskState
-from .attempts import claim, executor_missing, lease_expired, note, task_ended, timer_due
+from .attempts import claim, executor_missing, lease_expired, move_task, note, task_ended, timer_due
 from .beginning import start, wake
 from .draft import Ask, Draft, NeedRows, Snapshot, Terms
 from .errors import EngineError
@@ -27,6 +27,7 @@ from .events import (
     ForkInstance,
     LeaseExpired,
     MigrateInstance,
+    MoveTask,
     Note,
     PauseInstance,
     ResumeInstance,
@@ -137,7 +138,7 @@ def first_keys(plan: Plan | None, event: Event) -> list[str]:
     if path is None:
         return [""]
     keys = [path]
-    if isinstance(event, Note | Claim) or plan is None:
+    if isinstance(event, Note | Claim | MoveTask) or plan is None:
         return keys
     scope = parent_path(path)
     if scope is None:
@@ -168,6 +169,8 @@ def _apply(draft: Draft, event: Event) -> Applied:  # noqa: C901, PLR0911, PLR09
             return claim(draft, event)
         case TimerDue():
             return timer_due(draft, event)
+        case MoveTask():
+            return move_task(draft, event)
         case LeaseExpired():
             return lease_expired(draft, event)
         case Note():

@@ -10,9 +10,10 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from ..executors.base import TaskContext, TaskError
@@ -21,11 +22,12 @@ from ..executors.errors import AttemptCancelled, AttemptTimeout, UnknownExecutor
 from ..executors.invoke import invoke, invoke_inline
 from ..executors.registry import ExecutorRegistry
 from ..executors.threads import WorkerThreads
-from ..repositories.records import TaskRow
+from ..repositories.records import MessageRow, TaskRow
 from .context import AttemptPort
 from .errors import ExpressionError, PayloadError
 from .evaluate import Evaluator, Ready, as_payload, failed_expression, reshape
 from .events import TaskEnded
+from .joint import JointTransactions
 from .lookups import Missing, Wanted
 from .outcomes import Cancelled, Failed, Outcome, Released, Succeeded
 from .plan import address_of
@@ -62,7 +64,12 @@ class Dispatcher:
         pool: WorkerThreads,
         submit: Callable[[Pending], None],
         load_checkpoint: Callable[[str, str], str | None],
+        *,
+        spawn: Callable[[ClaimedTask, str | Mapping[str, Any], Any, str], MessageRow],
+        joint: JointTransactions,
     ) -> None:
+        self._spawn = spawn
+        self._joint = joint
         self._registry = registry
         self._values = values
         self._evaluator = Evaluator(values)
@@ -188,6 +195,8 @@ class Dispatcher:
             self._end(running, Failed(TaskError("no_executor", str(exc), retryable=False)))
             return
         context = self._context(running, entry)
+        if running.port is not None:
+            running.port.outcome_of = partial(self._outcome_of, running, ready)
         if entry.inline and entry.hooks is None:
             try:
                 result = invoke_inline(entry, context, ready.config)
@@ -238,14 +247,18 @@ class Dispatcher:
         return Failed(error)
 
     def _finish(self, running: Running, ready: Ready, result: Any) -> None:
+        recorded = running.port is not None and running.port.recorded
+        self._end(running, Succeeded() if recorded else self._outcome_of(running, ready, result))
+
+    def _outcome_of(self, running: Running, ready: Ready, result: Any) -> Outcome:
         node = running.task.plan.nodes[address_of(running.task.row.path)]
         try:
-            self._end(running, Succeeded(as_payload(reshape(node, ready.roots, result))))
+            return Succeeded(as_payload(reshape(node, ready.roots, result)))
         except ExpressionError as exc:
-            self._end(running, failed_expression(exc))
+            return failed_expression(exc)
         except PayloadError as exc:
             where = f" at {exc.pointer}" if exc.pointer else ""
-            self._end(running, Failed(TaskError("output", f"{exc}{where}", retryable=False)))
+            return Failed(TaskError("output", f"{exc}{where}", retryable=False))
 
     def _context(self, running: Running, entry: ExecutorEntry) -> TaskContext:
         task = running.task
@@ -258,6 +271,8 @@ class Dispatcher:
             engine=engine,
             submit=self._submit,
             load=self._load_checkpoint,
+            spawn=partial(self._spawn, task),
+            joint=partial(self._joint.open, task),
         )
         limit_s = _limit_s(task)
         deadline = time.monotonic() + limit_s if limit_s is not None else None

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from ..repositories.records import TaskRow
+from ..repositories.records import MessageRow, TaskRow
 from .outcomes import NULL, Outcome, Payload
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "LeaseExpired",
     "LogLineNote",
     "MigrateInstance",
+    "MoveTask",
     "Note",
     "PauseInstance",
     "ResumeInstance",
@@ -101,6 +102,8 @@ class Note:
     checkpoint: str | None = None
     #: Details of a heartbeat.
     beat: str | None = None
+    #: A run that the attempt starts.
+    spawned: MessageRow | None = None
 
 
 @dataclass(slots=True, frozen=True)
@@ -117,6 +120,20 @@ class TimerDue:
 
     instance_id: str
     path: str
+
+
+@dataclass(slots=True, frozen=True)
+class MoveTask:
+    """Somebody gives a ready task another place in its queue: its priority, and since when it counts as ready.
+
+    No transition, so it leaves no row in the journal. A task that is not queued any more is left as it is (`ignored`).
+    """
+
+    instance_id: str
+    path: str
+    priority: int
+    #: Microseconds; of two tasks of the same priority the smaller one is taken first.
+    ready_at: int
 
 
 @dataclass(slots=True, frozen=True)
@@ -253,6 +270,7 @@ Event = (
     | Note
     | Claim
     | TimerDue
+    | MoveTask
     | LeaseExpired
     | ExecutorMissing
     | CancelInstance

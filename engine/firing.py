@@ -72,7 +72,7 @@ def decide_due(row: ScheduleRow, now: int) -> Due:
     fire: tuple[int, ...] = () if more else _firing(row, due, now)
     if len(fire) > ROUND:  # the rest has its turn in the next round, which comes at once
         fire = fire[:ROUND]
-        due = due[: due.index(fire[-1]) + 1]
+        due = due[: due.index(max(fire)) + 1]
     until = due[-1] if due else row.fired_until
     chosen = set(fire)
     missed = tuple(instant for instant in due if instant not in chosen)

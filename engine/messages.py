@@ -65,13 +65,13 @@ def _start(message: MessageRow, body: dict[str, Any]) -> StartInstance:
 
 
 def start_message(event: StartInstance, source: str, now: int) -> MessageRow:
-    """The message that asks for a start without a parent; applying it twice starts once."""
+    """The message that asks for a start; applying it twice starts once."""
     head = {
         "definition_id": event.definition_id,
-        "path": None,
-        "depth": 0,
-        "parent": None,
-        "detach": True,
+        "path": event.parent_path,
+        "depth": event.depth,
+        "parent": event.parent_id,
+        "detach": event.parent_id is None,
         "key": event.key,
         "mutex": event.mutex,
         "on_duplicate": event.on_duplicate,

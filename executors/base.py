@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-__all__ = ["ContextPort", "ExecutionContext", "Json", "TaskContext", "TaskError"]
+__all__ = ["ContextPort", "ExecutionContext", "Json", "TaskContext", "TaskError", "TaskTransaction"]
 
 Json = Any
 """A JSON value: None, bool, int, float, str, list or dict with text keys."""
@@ -59,6 +60,30 @@ class ContextPort(Protocol):
     def last_heartbeat(self) -> Json:
         """Details of the last sign of life of any attempt of this task, or None."""
         ...
+
+    def spawn(self, target: str | Mapping[str, Any], inputs: Json, key: str | None) -> str:
+        """Block until the child run is asked for, and give its id."""
+        ...
+
+    def transaction(self) -> AbstractContextManager[TaskTransaction]:
+        """A transaction whose commit is the attempt's success."""
+        ...
+
+
+class TaskTransaction:
+    """An open transaction on the engine's database: the task's own SQL, committed together with its completion."""
+
+    __slots__ = ("connection", "value")
+
+    def __init__(self, connection: Any) -> None:
+        #: A SQLAlchemy connection; the block commits it, or rolls it back when it raises.
+        self.connection = connection
+        #: The attempt's result.
+        self.value: Json = None
+
+    def result(self, value: Json) -> None:
+        """Say what the task gives; null when nothing is said."""
+        self.value = value
 
 
 class TaskContext:
@@ -151,6 +176,24 @@ class TaskContext:
         Progress, checkpoints and log lines are signs of life too. The last `details` are handed to the next attempt.
         """
         self._port.heartbeat(details)
+
+    def spawn(self, target: str | Mapping[str, Any], inputs: Json = None, *, key: str | None = None) -> str:
+        """Start a run that this task is the parent of, and give its id; nobody waits for it. Returns after the commit.
+
+        `target` is the name of a stored definition (`shop.refund` or `shop.refund@2`), or a `run` node whose
+        configuration is `inputs`. A repeated attempt finds the children of the one before: by `key`, else by their
+        order. Raises what a start raises, and StaleLease when this attempt no longer holds its task.
+        """
+        return self._port.spawn(target, inputs, key)
+
+    def transaction(self) -> AbstractContextManager[TaskTransaction]:
+        """Do SQL of your own on the engine's database, committed together with this task's completion, or not at all.
+
+        Leaving the block is the attempt's success with what `result` was given; the executor's return value does not
+        count then. For synchronous executors; on SQLite it may take at most five seconds. Raises StaleLease, and
+        rolls back, when this attempt no longer holds its task.
+        """
+        return self._port.transaction()
 
     @property
     def last_heartbeat(self) -> Json:

@@ -100,6 +100,8 @@ class Changes:
     new_scopes: list[TaskRow] = field(default_factory=list[TaskRow])
     leaves: list[TaskRow] = field(default_factory=list[TaskRow])
     scopes: list[TaskRow] = field(default_factory=list[TaskRow])
+    #: Rows that got another place in their queue: no other statement writes the priority of a row that exists.
+    moved: list[TaskRow] = field(default_factory=list[TaskRow])
     journal: list[JournalRow] = field(default_factory=list[JournalRow])
     blobs: list[BlobRow] = field(default_factory=list[BlobRow])
     vars: list[VarRow] = field(default_factory=list[VarRow])
@@ -121,6 +123,8 @@ class Changes:
     prunes: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
     #: (instance, path): values of variables that were written, or lived, at or below it go.
     unset: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
+    #: (instance, path): pages of lists that belong to rows at or below it go.
+    unlisted: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
     #: (source instance, target instance, path): ended rows below it are taken over.
     copies: list[tuple[str, str, str]] = field(default_factory=list[tuple[str, str, str]])
 
@@ -138,6 +142,7 @@ class Changes:
             ("scope_set", self.scopes),
             ("scope_new", self.new_scopes),
             ("leaf_new", self.new_leaves),
+            ("task_moved", self.moved),
             ("blob_new", self.blobs),
             ("var_set", self.vars),
             ("journal", self.journal),
@@ -365,8 +370,9 @@ class Batch:
         for instance_id, path in changes.prunes:
             for what in ("tasks", "checkpoints", "progress", "blobs", "vars"):
                 self._db.run(f"prune_{what}", {"id": instance_id, "prefix": path})
-        for instance_id, path in changes.unset:
-            self._db.run("unset_vars", {"id": instance_id, "prefix": path})
+        for what, places in (("unset_vars", changes.unset), ("prune_blobs", changes.unlisted)):
+            for instance_id, path in places:
+                self._db.run(what, {"id": instance_id, "prefix": path})
 
     def rollback(self) -> None:
         """Drop the transaction; never raises."""

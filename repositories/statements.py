@@ -174,6 +174,7 @@ def bulk_statements() -> dict[str, Bulk]:
         "scope_new": Bulk("insert", TASKS, _TASK_KEY, _SCOPE_NEW),
         "leaf_set": Bulk("update", TASKS, _TASK_KEY, _LEAF_SET),
         "scope_set": Bulk("update", TASKS, _TASK_KEY, _SCOPE_SET),
+        "task_moved": Bulk("update", TASKS, _TASK_KEY, ["priority", "ready_at"]),
         "instance_new": Bulk("insert", INSTANCES, ["id"], instance_new),
         "instance_set": Bulk("update", INSTANCES, ["id"], _INSTANCE_SET),
         "journal": Bulk("numbered", JOURNAL, [], journal),

@@ -13,6 +13,7 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Connection, RowMapping, exists, func, select, tuple_
 
 from .batch import task_of
+from .control_tables import LIMITS, QUEUES
 from .database import clock
 from .readmodels import (
     ACTIVE,
@@ -44,6 +45,8 @@ __all__ = [
 
 #: Pairs of one statement: far below the 32,766 parameters that SQLite takes.
 _KEYS_AT_ONCE: Final = 500
+#: Counters with waiting tasks that one look takes in.
+_COUNTERS: Final = 1_000
 
 
 def now(connection: Connection) -> int:
@@ -133,7 +136,7 @@ def unfinished_count(connection: Connection) -> int:
         select(func.count()).select_from(INSTANCES).where(ACTIVE, INSTANCES.c.state != InstanceState.PAUSED)
     )
     asked = select(func.count()).select_from(MESSAGES).where(MESSAGES.c.kind == "start")
-    return connection.execute(going).scalar_one() + connection.execute(asked).scalar_one()
+    return connection.execute(select(going.scalar_subquery() + asked.scalar_subquery())).scalar_one()
 
 
 def unclaimable(
@@ -163,12 +166,30 @@ def queue_depths(connection: Connection) -> list[QueueDepth]:
 
 
 def queues_ready(connection: Connection) -> list[str]:
-    """Name the queues that have ready tasks, by one look into the index for each queue, not for each task."""
+    """Name the queues that have tasks to take, by one look into an index for each queue or counter, not for each task.
+
+    A queue whose tasks are all blocked has none that are ready: it is named by the task that comes next on its counter.
+    """
     ready = select(TASKS.c.queue).where(TASKS.c.ready_at.is_not(None)).order_by(TASKS.c.queue).limit(1)
     found = select(ready.scalar_subquery().label("queue")).cte("found", recursive=True)
     following = ready.where(TASKS.c.queue > found.c.queue).correlate(found).scalar_subquery()
     found = found.union_all(select(following).where(found.c.queue.is_not(None)))
-    return list(connection.scalars(select(found.c.queue).where(found.c.queue.is_not(None))))
+    waiting = select(LIMITS.c.name).where(LIMITS.c.waiting > 0).limit(_COUNTERS).subquery("waiting")
+    next_in_line = (
+        select(TASKS.c.queue)
+        .where(
+            TASKS.c.blocked_on == waiting.c.name,
+            TASKS.c.queue.not_in(select(QUEUES.c.name).where(QUEUES.c.state == "paused").scalar_subquery()),
+        )
+        .order_by(TASKS.c.priority.desc(), TASKS.c.blocked_at)
+        .limit(1)
+        .correlate(waiting)
+        .scalar_subquery()
+    )
+    blocked = select(next_in_line.label("queue")).select_from(waiting).subquery("blocked")
+    page = select(found.c.queue).where(found.c.queue.is_not(None))
+    page = page.union(select(blocked.c.queue).where(blocked.c.queue.is_not(None)))
+    return sorted(connection.scalars(page))
 
 
 def next_wake(connection: Connection) -> int | None:

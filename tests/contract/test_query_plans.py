@@ -18,7 +18,7 @@ import psycopg
 import pytest
 from sqlalchemy import Connection, event
 
-from strataflow.repositories import views
+from strataflow.repositories import queueviews, views
 from strataflow.repositories.arrays import array_literal
 from strataflow.repositories.database import Database
 from strataflow.repositories.dialect import (
@@ -168,6 +168,7 @@ def _columns(name: str) -> dict[str, str]:
         "instance_new": lambda n: instance(number + n),
         "instance_set": lambda n: instance(number + n * 10),
         "journal": lambda n: journal(number, f"m[{n}]"),
+        "task_moved": lambda n: task(INSTANCES + 10, f"m[{n * 2}]", TaskState.QUEUED, ready_at=1),
     }
     made = rows.get(name, lambda n: task(number, f"m[{n}]", TaskState.COMPLETED))
     bulk = _compiled_postgres()[1][name][1]
@@ -181,13 +182,14 @@ def _columns(name: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("generic", [False, True], ids=["custom", "generic"])
 @pytest.mark.parametrize(
-    "name", ["leaf_set", "scope_set", "leaf_new", "scope_new", "instance_new", "instance_set", "journal"]
+    "name",
+    "leaf_set scope_set task_moved leaf_new scope_new instance_new instance_set journal".split(),
 )
 def test_writes_go_by_primary_key(url: str, name: str, generic: bool) -> None:  # noqa: FBT001 - a parameter
     with _writing(url, generic=generic) as connection:
         plan = _explain(connection, _compiled_postgres()[1][name][0], _columns(name))
     touched = _task_rows(plan)
-    assert touched == ({"tasks_pkey": BATCH} if name in {"leaf_set", "scope_set"} else {})
+    assert touched == ({"tasks_pkey": BATCH} if name in {"leaf_set", "scope_set", "task_moved"} else {})
     scans = {path for path in _index_paths(plan) if path.endswith("_pkey") or "Scan" in path}
     assert scans <= {"tasks_pkey", "instances_pkey"}
 
@@ -232,7 +234,16 @@ VIEWS: dict[str, tuple[Callable[[Connection], Any], dict[str, int]]] = {
         {"tasks_pkey": ACTIVE_TASKS},
     ),
     "running_of": (lambda c: views.running_of(c, DEAD, 10), {"tasks_pkey": ACTIVE_TASKS}),
-    "queues_ready": (views.queues_ready, {"tasks_ready": 3}),
+    "queues_ready": (views.queues_ready, {"tasks_ready": 3, "tasks_blocked": 0}),
+    # of tasks that are ready since the same instant ids decide, so the last ones of an instant are read together
+    "ready_entries": (
+        lambda c: queueviews.ready_entries(c, "default", limit=20),
+        {"tasks_ready": 20 + len(ACTIVE)},
+    ),
+    "ready_entries page": (
+        lambda c: queueviews.ready_entries(c, "default", limit=20, after=(0, 4, ACTIVE[3], "m[4]")),
+        {"tasks_ready": 20 + 3 * len(ACTIVE)},
+    ),
     "queue_depths": (views.queue_depths, {"tasks_ready": 10_000}),
     "unclaimable": (lambda c: views.unclaimable(c, ["a.x"], 10**15, 10), {"tasks_ready": 10_000}),
     "unfinished_count": (views.unfinished_count, {}),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import pytest
 
-from strataflow.executors.base import TaskContext
+from strataflow.executors.base import TaskContext, TaskTransaction
 
 
 class Notes:
@@ -18,6 +20,7 @@ class Notes:
         self.progressed: list[tuple[float, str | None]] = []
         self.saved: Any = None
         self.beats: list[Any] = []
+        self.spawned: list[tuple[Any, Any, str | None]] = []
 
     def log(self, level: str, message: str) -> None:
         self.lines.append((level, message))
@@ -36,6 +39,13 @@ class Notes:
 
     def last_heartbeat(self) -> Any:
         return self.beats[-1] if self.beats else None
+
+    def spawn(self, target: str | Mapping[str, Any], inputs: Any, key: str | None) -> str:
+        self.spawned.append((target, inputs, key))
+        return f"child {len(self.spawned)}"
+
+    def transaction(self) -> AbstractContextManager[TaskTransaction]:
+        return nullcontext(TaskTransaction(None))
 
 
 def context(attempt: int = 1, *, path: str = "step", port: Notes | None = None) -> TaskContext:
@@ -86,3 +96,13 @@ def test_heartbeats_reach_the_port_and_the_next_attempt() -> None:
     port = Notes()
     context(1, port=port).heartbeat({"row": 7})
     assert context(2, port=port).last_heartbeat == {"row": 7}
+
+
+def test_spawn_and_transaction_are_the_ports() -> None:
+    notes = Notes()
+    ctx = context(port=notes)
+    assert ctx.spawn("shop.refund", {"id": 1}, key="k") == "child 1"
+    assert notes.spawned == [("shop.refund", {"id": 1}, "k")]
+    with ctx.transaction() as transaction:
+        transaction.result(7)
+    assert transaction.value == 7

@@ -20,8 +20,14 @@ WRITERS = {
     "repositories/batch.py:task_of",
     "repositories/batch.py:instance_of",
 }
-#: Jobs of the pool and errors that name a state: other things, with a `state` of their own.
-OTHERS = ("executors/threads.py", "engine/errors.py")
+#: Jobs of the pool, errors that name a state, schedules, definitions: other things, with a `state` of their own.
+OTHERS = (
+    "executors/threads.py",
+    "engine/errors.py",
+    "engine/adopting.py",
+    "engine/catalog.py",
+    "services/schedules.py",
+)
 #: Statements that write state columns stand here and nowhere else.
 STATEMENTS = (
     "repositories/statements.py",

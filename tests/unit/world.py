@@ -215,11 +215,19 @@ class World:
         assert len(paths) == len(set(paths)), "a row is written twice in one transaction"
         assert not [row.path for row in fresh if row.path in self.tasks], "an insert meets a row"
         assert not [row.path for row in known if row.path not in self.tasks], "an update meets no row"
+        moved = {row.path for row in changes.moved}
+        assert len(moved) == len(changes.moved), "a row is moved twice in one transaction"
         for row in changes.leaves:
             self._check_leaf(self.tasks[row.path], row)
+            assert row.path in moved or self.tasks[row.path].priority == row.priority, f"{row.path}: priority"
         self._check_journal(changes, {row.path for row in fresh})
         self.tasks |= {row.path: row.copy() for row in (*fresh, *known)}
+        for row in changes.moved:
+            assert self.tasks[row.path] == row, f"{row.path}: what is moved is not the row's last image"
         self.journal += changes.journal
+        for _, prefix in (*changes.prunes, *changes.unlisted):
+            gone = {k for k in self.blobs if (p := self._owner_of(k)) == prefix or drafts.under(prefix, p)}
+            self.blobs = {key: body for key, body in self.blobs.items() if key not in gone}
         self.blobs |= {blob.key: blob.body for blob in changes.blobs}
         self.vars |= {(var.scope, var.name): var for var in changes.vars}
         self._keep_between(changes)
@@ -234,6 +242,11 @@ class World:
         self.mutex = None if changes.released else self.mutex
         for _, prefix in changes.prunes:
             self.tasks = {p: r for p, r in self.tasks.items() if p != prefix and not drafts.under(prefix, p)}
+
+    @staticmethod
+    def _owner_of(key: str) -> str:
+        """Give the path whose list a page belongs to; no path for what is no page."""
+        return key.split(":", 1)[1].rsplit(":", 2)[0] if key.startswith(("items:", "keys:")) else "?"
 
     @staticmethod
     def _check_leaf(old: TaskRow, new: TaskRow) -> None:
@@ -290,6 +303,16 @@ class World:
         assert min(row.remaining, row.open, row.next, row.done, row.failed, row.skipped) >= 0, label
         assert row.total is None or row.next <= row.total, label
 
+    def _check_attempts(self) -> None:
+        """Attempts of an executor's task are claimed 1, 2, 3, …; numbers of turns that were forgotten begin anew."""
+        claimed: dict[str, list[int]] = {}
+        for row in self.journal:
+            task = self.tasks.get(row.path or "")
+            if row.to_state == "running" and row.attempt and task is not None and task.executor is not None:
+                claimed.setdefault(task.path, []).append(row.attempt)
+        for path, found in claimed.items():
+            assert "#" in path or found == list(range(1, len(found) + 1)), f"{path}: attempts {found}"
+
     def _check_ended(self, open_rows: dict[str | None, int]) -> None:
         assert not open_rows, f"the instance ended before {sorted(self.states().items())}"
         assert not [p for p, r in self.tasks.items() if r.wake_at is not None or r.ready_at is not None]
@@ -305,6 +328,10 @@ class World:
             if row.path is None:
                 old = InstanceState(row.from_state) if row.from_state else None
                 assert row.to_state in INSTANCE_TRANSITIONS[old].values()
+        self._check_attempts()
+        for key in self.blobs:
+            owner = self.tasks.get(self._owner_of(key))
+            assert owner is None or key.rsplit(":", 2)[1] == str(owner.gen), f"{key}: nobody reads it any more"
         pruned = {p for p in states if p is not None and p not in self.tasks}
         assert all("#" in p for p in pruned), f"rows are gone: {sorted(pruned)}"
         assert {p: s for p, s in states.items() if p is not None and p not in pruned} == self.states()

@@ -272,6 +272,9 @@ FROM signals
 WHERE signals.instance_id = %(id)s::UUID AND signals.name = %(name)s::VARCHAR AND signals.consumed_by IS NULL ORDER BY signals.seq 
  LIMIT %(limit)s;
 
+-- task_moved
+UPDATE tasks SET priority=anon_1.priority, ready_at=anon_1.ready_at FROM unnest(CAST(%(instance_id)s::VARCHAR AS UUID[]), CAST(%(path)s::VARCHAR AS TEXT[]), CAST(%(priority)s::VARCHAR AS INTEGER[]), CAST(%(ready_at)s::VARCHAR AS BIGINT[])) AS anon_1(instance_id, path, priority, ready_at) WHERE tasks.instance_id = anon_1.instance_id AND tasks.path = anon_1.path;
+
 -- unset_vars
 DELETE FROM vars WHERE vars.instance_id = %(id)s::UUID AND (vars.scope = %(prefix)s::VARCHAR COLLATE "C" OR vars.scope >= (%(prefix)s::VARCHAR COLLATE "C" || '.') AND vars.scope < (%(prefix)s::VARCHAR COLLATE "C" || '/') OR vars.scope >= (%(prefix)s::VARCHAR COLLATE "C" || '[') AND vars.scope < (%(prefix)s::VARCHAR COLLATE "C" || '\') OR vars.scope >= (%(prefix)s::VARCHAR COLLATE "C" || '#') AND vars.scope < (%(prefix)s::VARCHAR COLLATE "C" || '$') OR vars.scope >= (%(prefix)s::VARCHAR COLLATE "C" || '!') AND vars.scope < (%(prefix)s::VARCHAR COLLATE "C" || '"') OR vars.writer = %(prefix)s::VARCHAR COLLATE "C" OR vars.writer >= (%(prefix)s::VARCHAR COLLATE "C" || '.') AND vars.writer < (%(prefix)s::VARCHAR COLLATE "C" || '/') OR vars.writer >= (%(prefix)s::VARCHAR COLLATE "C" || '[') AND vars.writer < (%(prefix)s::VARCHAR COLLATE "C" || '\') OR vars.writer >= (%(prefix)s::VARCHAR COLLATE "C" || '#') AND vars.writer < (%(prefix)s::VARCHAR COLLATE "C" || '$') OR vars.writer >= (%(prefix)s::VARCHAR COLLATE "C" || '!') AND vars.writer < (%(prefix)s::VARCHAR COLLATE "C" || '"'));
 

@@ -212,6 +212,9 @@ FROM signals
 WHERE signals.instance_id = ? AND signals.name = ? AND signals.consumed_by IS NULL ORDER BY signals.seq
  LIMIT ? OFFSET ?;
 
+-- task_moved
+UPDATE tasks SET priority=?, ready_at=? WHERE tasks.instance_id = ? AND tasks.path = ?;
+
 -- unset_vars
 DELETE FROM vars WHERE vars.instance_id = ? AND (vars.scope = ? OR vars.scope >= (? || '.') AND vars.scope < (? || '/') OR vars.scope >= (? || '[') AND vars.scope < (? || '\') OR vars.scope >= (? || '#') AND vars.scope < (? || '$') OR vars.scope >= (? || '!') AND vars.scope < (? || '"') OR vars.writer = ? OR vars.writer >= (? || '.') AND vars.writer < (? || '/') OR vars.writer >= (? || '[') AND vars.writer < (? || '\') OR vars.writer >= (? || '#') AND vars.writer < (? || '$') OR vars.writer >= (? || '!') AND vars.writer < (? || '"'));
 
