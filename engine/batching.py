@@ -11,6 +11,7 @@ from .decide import Decision
 from .errors import EngineError
 from .events import Applied, Event
 from .plan import Plan
+from .strategy import ClaimStrategy
 
 __all__ = ["BatchReport", "ClaimedTask", "Pending", "Standing", "Wishes"]
 
@@ -42,6 +43,8 @@ class Wishes:
     floor: int | None = None
     #: Queues that this engine serves; None = every queue.
     queues: frozenset[str] | None = None
+    #: In which order the ready tasks that were found are taken; None = by priority, then by age.
+    strategy: ClaimStrategy | None = None
 
 
 @dataclass(slots=True, frozen=True)

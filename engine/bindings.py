@@ -128,7 +128,8 @@ def bind(plan: Plan, path: str, templates: Iterable[Template], *, inside: bool) 
     """Resolve every reference of the templates; `inside` = they see the nodes of the row's own scope."""
     around = list(chain_of(path))
     scopes = [a for a in (around if inside else around[1:]) if a in plan.scopes]
-    outer = [plan.nodes[a] for a in around[1:] if a in plan.nodes]
+    # a handler or an undo of a map or loop stands beside its items and turns
+    outer = [plan.nodes[a] for a in around[1:] if a in plan.nodes and _is_inside(plan.nodes[a], around)]
     maps = [n for n in outer if n.kind == "map" or (n.loop is not None and n.loop.for_ is not None)]
     loops = [n.address for n in outer if n.kind == "loop"]
     found, own = _Found(), _own_templates(plan.nodes.get(around[0]))
@@ -141,6 +142,11 @@ def bind(plan: Plan, path: str, templates: Iterable[Template], *, inside: bool) 
                 whole = not reference.parts or reference.parts[0] == "output"
                 found.loop = (loops[0], whole or (found.loop is not None and found.loop[1]))
     return found.freeze()
+
+
+def _is_inside(node: PlanNode, around: list[str]) -> bool:
+    mark = {"map": "[]", "loop": "#"}.get(node.kind)
+    return mark is None or node.address + mark in around
 
 
 def _own_templates(node: PlanNode | None) -> list[Template]:

@@ -199,7 +199,7 @@ class Loop(Model):
     )
     max: Count = Field(default=1000, description="More turns fail the loop with `loop_limit`.")
     every: Delay = Field(default="0s", description="Pause from the end of a turn to the start of the next.")
-    keep_last: Count = Field(default=100, description="Rows of older turns are deleted.")
+    keep_last: Count = Field(default=100, description="Tasks of older turns are deleted.")
 
 
 class Fail(Model):

@@ -174,9 +174,6 @@ class Evaluator:
         return Suspended(awaits=rule.signal, timeout=rule.timeout, seen=seen)
 
     def _start_flow(self, node: PlanNode, wanted: Wanted, roots: dict[str, Any]) -> Outcome:
-        if wanted.bindings.secrets:
-            message = "a child run would store the secret; let the child's own `with` name it"
-            return Failed(TaskError("config", message, retryable=False))
         rendered: Any = node.with_.render(roots) if node.with_ is not None else {}
         try:
             found = self._values.flow(wanted)
@@ -237,6 +234,7 @@ def _with_needs(task: ClaimedTask, wanted: Wanted) -> Wanted:
     needs: dict[str, Any] = {}
     if bindings.error:
         needs["error_of"] = row.path if row.phase == "handler" else _failed_owner(row.path)
+        needs["ending"] = row.path.startswith("!finally")
     if bindings.trigger:
         needs["trigger"] = memo_of(row).get("trigger")
     if node is not None and node.loop is not None and row.phase == "turn" and row.next:

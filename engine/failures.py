@@ -7,6 +7,7 @@ Order: undo (where the entry says so), then the entry's action. The row stays `w
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..executors.base import TaskError
@@ -144,7 +145,7 @@ class Failures:
         good = row.state in {TaskState.COMPLETED, TaskState.SKIPPED} or row.closed == "continued"
         if beside == "finally":
             if not good and owner.closed != "terminated":
-                owner.error = _with_cause(self._failure(row), owner.error)
+                _replace_error(owner, self._failure(row), memo_of(row).get("codes", ()))
                 if memo_of(owner).get("end") != TaskEvent.CANCEL:
                     remember(owner, end=TaskEvent.FAIL.value)
         elif owner.closed == "terminated":
@@ -163,7 +164,7 @@ class Failures:
         if row.state is TaskState.CANCELLED:
             self._ripple.finish(owner, TaskEvent.CANCEL, "its handler was cancelled")
             return
-        owner.error = _with_cause(self._failure(row), owner.error)
+        _replace_error(owner, self._failure(row), memo_of(row).get("codes", ()))
         self._end(owner, "its handler failed")
 
     def _failure(self, row: TaskRow) -> str:
@@ -176,7 +177,7 @@ class Failures:
             attempt=row.attempt,
         )
 
-    def evaluated(self, row: TaskRow, failure: str | None) -> None:
+    def evaluated(self, row: TaskRow, failure: str | None, codes: Sequence[str] = ()) -> None:
         """Phase `handler` ended: `output` completed the row (no failure), or `fail` gave another error."""
         row = self._draft.edit(row.path, counters=True)
         if failure is None and memo_of(row).get("was") == "cancelled":
@@ -185,7 +186,7 @@ class Failures:
             row.closed = "handled"
             self._ripple.finish(row, TaskEvent.SUCCEED, "handled")
         else:
-            row.error = _with_cause(failure, row.error)
+            _replace_error(row, failure, codes)
             self._end(row, json.loads(failure)["code"])
 
     # --- finally
@@ -204,6 +205,12 @@ class Failures:
             self._draft.move(root, TaskEvent.HANDLE, "finally")
         self._ripple.spawn(self._draft.known(""), body, "!finally", "finally")
         return True
+
+
+def _replace_error(row: TaskRow, error: str, codes: Sequence[str]) -> None:
+    """Another error takes the place of the row's, and with it the codes that patterns match."""
+    row.error = _with_cause(error, row.error)
+    remember(row, codes=list(codes) or None)
 
 
 def _with_cause(error: str, first: str | None) -> str:

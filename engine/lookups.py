@@ -50,14 +50,20 @@ class Wanted:
     chain: Chain
     #: Rows beside those of the bindings whose whole record is needed: a loop's last turn, the node that fired an `any`.
     extra: tuple[str, ...] = ()
-    #: Path of the row whose error is `error`.
+    #: Path of the row whose error is `error`, and whether that row is at its end: a handler may have changed it.
     error_of: str | None = None
+    ending: bool = False
     #: Path of the node that fired an `any`.
     trigger: str | None = None
     #: Name of the signal a wait looks for.
     signal: str | None = None
     #: Definition that a flow starts: name, version.
     flow: tuple[str, int | None] | None = None
+
+    @property
+    def error_key(self) -> tuple[str, int, bool]:
+        """Under what the error is kept: one that does not change."""
+        return self.error_of or "", self.instance.gen, self.ending
 
     @property
     def fresh(self) -> bool:
@@ -111,6 +117,9 @@ def instance_root(instance: InstanceRow) -> dict[str, Any]:
 def record_of(row: TaskRow, output: Any) -> dict[str, Any]:
     """The fields of `nodes.X` (DSL rule 4)."""
     record: dict[str, Any] = {
+        "stats": None,
+        "branch": None,
+        "instance": None,
         "state": row.state.value,
         "output": output,
         "error": decode(row.error) if row.error else None,

@@ -43,7 +43,9 @@ def _counts(row: TaskRow, scope: TaskRow) -> bool:
 
     Not what ended after the verdict, nor what an earlier generation left.
     """
-    return row.state is TaskState.COMPLETED and row.closed != "late" and row.gen >= scope.gen
+    if row.state is not TaskState.COMPLETED or row.closed == "late" or row.gen < scope.gen:
+        return False
+    return row.memo is None or not memo_of(row).get("late")
 
 
 class _Budget:

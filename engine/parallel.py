@@ -14,7 +14,7 @@ from ..repositories.records import BlobRow, TaskRow, TaskState
 from .joins import verdict
 from .outcomes import Expanded
 from .plan import Body, PlanNode, given
-from .rows import BRANCHES, ITEMS, error_text, items_key, keys_key
+from .rows import BRANCHES, ITEMS, error_text, items_key, keys_key, remember
 from .states import TaskEvent
 
 if TYPE_CHECKING:
@@ -80,10 +80,17 @@ class ParallelExecutor:
         if node.collect != "list" and item.output is not None:
             self._draft.edit(item.path).output = None
         if scope.closed or scope.state is not TaskState.WAITING:
-            if scope.closed == "completed" and item.closed != "continued":
-                self._draft.edit(item.path, counters=self._ripple.is_wide(item)).closed = "late"
+            if scope.closed == "completed" and item.state is TaskState.COMPLETED:
+                self._late(item)
         elif not self._ripple.is_closed(scope):
             self._judge(scope, node, item)
+
+    def _late(self, item: TaskRow) -> None:
+        """Mark what does not count for the output; `closed` stays where it says more than that the item ended."""
+        if item.closed in {None, "cancelled"}:
+            self._draft.edit(item.path, counters=self._ripple.is_wide(item)).closed = "late"
+        else:
+            remember(self._draft.edit(item.path, counters=True), late=True)
 
     def item_left(self, scope: TaskRow, node: PlanNode) -> None:
         """An item came to rest and no longer counts as unfinished: there may be room for the next ones."""

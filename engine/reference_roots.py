@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from .definition import LoopNode, MapNode, WaitNode
+from .definition import FlowNode, LoopNode, MapNode, WaitNode
 from .definition_parts import Loop
 from .problems import suggestion
 from .reference_fields import (
@@ -158,8 +158,11 @@ def _check_result(_reference: Reference, place: Place) -> None:
 
 def _check_secrets(reference: Reference, place: Place) -> None:
     if place.use.field != "with":
-        message = "'secrets' is known in the 'with' of 'run' and 'flow' only, so that no secret is stored"
+        message = "'secrets' is known in the 'with' of 'run' only, so that no secret is stored"
         refuse("unknown_root", message, "pass it to the executor that needs it")
+    if place.node is not None and isinstance(place.node.model, FlowNode):
+        message = "'secrets' is not known in the 'with' of a flow: the run it starts would store its inputs"
+        refuse("secret_in_flow", message, "read it in the 'with' of the child's own node that needs it")
     if not reference.parts or not isinstance(reference.parts[0], str):
         refuse("bare_secrets", "secrets are read by name", "write secrets.<name>")
 

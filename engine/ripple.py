@@ -109,16 +109,14 @@ class Ripple(Stopping):
         else:
             owner.failed += 1
         if row.state in _FAILED and row.closed != "continued" and owner.closed is None:
-            self.close(owner, "failed", self._cause(row))
+            self.close(owner, row)
 
     def _node_ended(self, scope: TaskRow, row: TaskRow) -> None:
         scope_plan = self.plan.scopes[address_of(scope.path)]
         node = self.plan.nodes[address_of(row.path)]
         if row.state in _FAILED and row.closed != "continued" and not node.failure_handled:
-            if not (
-                scope.scope is None and self.plan.on_failure == "finish" and row.state is TaskState.FAILED
-            ):
-                self.close(scope, "failed", self._cause(row))
+            if self.plan.on_failure == "stop" or row.state is not TaskState.FAILED:
+                self.close(scope, row)
                 return
             self._note_failure(scope, row)
         for name in node.successors:
@@ -129,7 +127,17 @@ class Ripple(Stopping):
         scope = self.draft.edit(scope.path, counters=True)
         scope.failed += 1
         if scope.error is None:
-            scope.error = self._cause(row)
+            self._take_error(scope, row)
+
+    def _take_error(self, scope: TaskRow, row: TaskRow) -> None:
+        """A failure rises: what failed inside is the cause of its scope's error, and matches the same patterns."""
+        cause, label = self._cause(row), scope.path.rsplit(".", 1)[-1]
+        scope.error = (
+            cause
+            if scope.scope is None
+            else wrapped_error(cause, node=label, path=scope.path, attempt=scope.attempt)
+        )
+        if row.memo is not None or scope.memo is not None:
             remember(scope, codes=memo_of(row).get("codes"))
 
     def _cause(self, row: TaskRow) -> str:
@@ -142,19 +150,13 @@ class Ripple(Stopping):
             attempt=row.attempt,
         )
 
-    def close(self, scope: TaskRow, why: str, cause: str | None = None) -> None:
+    def close(self, scope: TaskRow, failed: TaskRow) -> None:
         """Start nothing new in a scope and cancel what has not begun; it ends when it is at rest (DSL rule 23)."""
         scope = self.draft.edit(scope.path, counters=True)
         if scope.cursor is not None:
             self.end_sweep(scope)
-        scope.closed = why
-        if cause is not None:
-            label = scope.path.rsplit(".", 1)[-1]
-            scope.error = (
-                cause
-                if scope.scope is None
-                else wrapped_error(cause, node=label, path=scope.path, attempt=scope.attempt)
-            )
+        scope.closed = "failed"
+        self._take_error(scope, failed)
         self.sweep(scope)
         if scope.open == 0 and scope.state is TaskState.WAITING:
             self._scope_empty(scope)
@@ -173,6 +175,8 @@ class Ripple(Stopping):
         node = node_of(self.plan, scope)
         if node is not None and node.is_fan and not aside(row):
             self.parallel.item_left(scope, node)
+        if row.closed == "undone":
+            self.undo.left(scope)
         if scope.open == 0:
             if scope.cursor is not None:
                 self.end_sweep(scope)
@@ -201,10 +205,11 @@ class Ripple(Stopping):
             self.turns.turn_left(scope, node)
         elif node is not None and node.kind == "switch":
             self.choices.case_left(scope, node)
-        elif scope.scope is None and scope.failed:
-            self.failures.fail(self.draft.edit("", counters=True), "a task failed")
         elif (node is None or node.kind == "do") and scope.closed is None:
-            self._complete_scope(scope, node)
+            if scope.failed:
+                self.failures.fail(self.draft.edit(scope.path, counters=True), "a task failed")
+            else:
+                self._complete_scope(scope, node)
 
     def _complete_scope(self, scope: TaskRow, node: PlanNode | None) -> None:
         """Every node completed or was skipped: the output is evaluated, or stays to be read from the last nodes."""

@@ -81,8 +81,9 @@ def memo_of(row: TaskRow) -> dict[str, Any]:
 
     `trigger` (path of the node that fired an `any`), `handler` (index in `on_error`), `timeout` (the handler is
     `on_timeout`), `codes` (classes of its error), `child` (a flow's instance), `branch` (a switch's case), `timeout_at`
-    (a wait), `redo` (last child tried again), `end`, `was`, `walk`, `undoing`, `undo_at`, `compensation`, `back`,
-    `compensate`, `forced` (a scope that ends, is undone or taken back).
+    (a wait), `redo` (last child tried again), `late` (of an item whose `closed` says something else), `end`, `was`,
+    `walk`, `undoing`, `undo_at`, `compensation`, `back`, `compensate`, `forced` (a scope that ends, is undone or taken
+    back).
     """
     return json.loads(row.memo) if row.memo else {}
 

@@ -11,6 +11,7 @@ from typing import Final
 
 from ..repositories.batch import Changes
 from ..repositories.records import MessageRow, TaskRow, TaskState
+from .plan import PlanNode
 from .rows import memo_of, node_of
 from .starting import Starting
 from .states import TaskEvent
@@ -28,6 +29,17 @@ def aside(row: TaskRow) -> str:
     if row.scope is None or row.path[at : at + 1] != "!":
         return ""
     return row.path[at + 1 :].rstrip("0123456789")
+
+
+def _outlives(row: TaskRow, owner: TaskRow) -> bool:
+    """Does what a row keeps go on although its owner, a map, is decided? The verdict stops what has not ended."""
+    return owner.closed == "completed" and row.state is TaskState.COMPLETED
+
+
+def _child_of(scope: str, path: str) -> str:
+    """Path of the row that `scope` owns and that `path` is, or stands in."""
+    ends = (at for at in range(len(scope) + 1, len(path)) if path[at] in ".[#!")
+    return path[: next(ends, len(path))]
 
 
 class Stopping(Starting):
@@ -53,7 +65,7 @@ class Stopping(Starting):
             if beside:
                 if owner.closed in _HARD:
                     return True
-            elif owner.closed in CLOSED and not self._keeps_rest(owner):
+            elif owner.closed in CLOSED and not self._keeps_rest(owner) and not _outlives(row, owner):
                 return True
             elif owner.closed is None and not self.draft.instance.sweeps:
                 return False
@@ -62,7 +74,8 @@ class Stopping(Starting):
 
     def _keeps_rest(self, scope: TaskRow) -> bool:
         node = node_of(self.plan, scope)
-        return node is not None and node.is_fan and node.join.rest == "keep" and scope.closed == "completed"
+        keeps = node is not None and node.is_fan and node.join.rest == "keep"
+        return keeps and scope.closed in {"completed", "failed"}
 
     def sweep(self, scope: TaskRow) -> None:
         """Stop what is unfinished below a closed scope, SWEEP_LIMIT rows a transaction; the row is the cursor."""
@@ -79,7 +92,7 @@ class Stopping(Starting):
         elif going_on and not last:
             draft.instance.sweeps -= 1
         by_force = scope.closed == "terminated" or "forced" in memo_of(scope)
-        for row in rows:
+        for row in self._without_kept(scope, node, rows):
             if scope.closed != "terminated" and self._spared(scope, row):
                 if row.state is TaskState.PAUSED:  # its instance was paused, and is cancelled now
                     self.ready(row, "resumed")
@@ -87,6 +100,15 @@ class Stopping(Starting):
                 self._give_up(row)
             else:
                 self._stop(row, hard=hard)
+
+    def _without_kept(self, scope: TaskRow, node: PlanNode | None, rows: list[TaskRow]) -> list[TaskRow]:
+        """What an item keeps that completed before the verdict is no part of its map's rest."""
+        bodies = [] if node is None or scope.closed != "completed" else [node.body, *node.bodies.values()]
+        if not any(isinstance(b, PlanNode) and b.is_fan and b.join.rest == "keep" for b in bodies):
+            return rows
+        items = {row.path: _child_of(scope.path, row.path) for row in rows}
+        found = self.draft.rows(dict.fromkeys(items.values()))
+        return [r for r in rows if (item := found[items[r.path]]) is None or not _outlives(item, scope)]
 
     def _spared(self, scope: TaskRow, row: TaskRow) -> bool:
         """What runs because this scope ended, or is undone, is not stopped by its end; a cancel stops handlers."""

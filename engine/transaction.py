@@ -15,7 +15,7 @@ from ..executors.base import TaskError
 from ..repositories.batch import Batch, Changes, Opening
 from ..repositories.connection import Connection
 from ..repositories.records import InstanceRow, TaskRow, TaskState
-from .admission import Work, refuse_full
+from .admission import Work, in_turn, refuse_full
 from .answering import answer
 from .batching import BatchReport, ClaimedTask, Pending, Standing, Wishes
 from .counters import Counters
@@ -161,10 +161,8 @@ class Transaction:
         for row in opening.due:
             _work(works, row).events.append(TimerDue(row.instance_id, row.path))
         budget = _claim_budget(works, wishes, self._plans)
-        suspects, paused = wishes.suspects, self._counters.control.paused
-        for row in opening.ready:
-            if row.queue in paused:
-                continue
+        suspects = wishes.suspects
+        for row in in_turn(opening, wishes, self._counters.control):
             if row.crashes >= _SUSPECT:
                 suspects -= 1
                 if suspects < 0:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ..repositories.records import BlobRow, TaskRow
 from .outcomes import Expanded
-from .plan import LoopRule, PlanNode, given
+from .plan import Body, LoopRule, PlanNode, ScopePlan, given
 from .rows import TURNS, error_text, items_key, output_of
 from .states import TaskEvent
 
@@ -62,7 +62,7 @@ class Turns:
         rule = _rule(node)
         row = self._draft.edit(row.path, counters=True)
         if not node.has_undo:
-            self._forget(row, rule)
+            self._forget(row, node, rule)
         if rule.until is not None or (rule.while_ is not None and not rule.every):
             self._ripple.evaluate(row, "turn", "turn ended")
         elif rule.every and (rule.while_ is not None or row.next < (row.total or 0)):
@@ -95,17 +95,19 @@ class Turns:
         row.next = number + 1
         self._ripple.spawn(row, given(node.body, "body"), f"{row.path}#{number}", f"turn {number}")
 
-    def _forget(self, row: TaskRow, rule: LoopRule) -> None:
-        """Rows of turns beyond `keep_last` go."""
-        if rule.keep_last is not None and row.next > rule.keep_last:
-            self._draft.changes.prunes.append(
-                (row.instance_id, f"{row.path}#{row.next - rule.keep_last - 1}")
-            )
+    def _forget(self, row: TaskRow, node: PlanNode, rule: LoopRule) -> None:
+        """Rows of turns beyond `keep_last` go, but for those that the list of the turns' outputs is read from."""
+        if rule.keep_last is None or row.next <= rule.keep_last:
+            return
+        turn = f"{row.path}#{row.next - rule.keep_last - 1}"
+        gone = [turn] if not _is_listed(rule) else _below(turn, given(node.body, "body"))
+        self._draft.changes.prunes += [(row.instance_id, path) for path in gone]
 
     def _complete(self, row: TaskRow, node: PlanNode) -> None:
-        rule = _rule(node)
-        listed = rule.for_ is not None or rule.times is not None
+        listed = _is_listed(_rule(node))
         last = output_of(f"#{row.next - 1}") if row.next else None
+        if not row.next:
+            self._draft.edit(row.path, counters=True).total = 0  # it has begun all the same
         self._ripple.complete(
             row, node, TURNS if listed else last, "all turns ended" if listed else "condition met"
         )
@@ -123,6 +125,17 @@ class Turns:
             details={"max": most, "turns": row.next},
         )
         self._ripple.failures.fail(row, json.loads(row.error)["code"])
+
+
+def _is_listed(rule: LoopRule) -> bool:
+    return rule.for_ is not None or rule.times is not None
+
+
+def _below(turn: str, body: Body) -> list[str]:
+    """What a listed turn need not keep: its own row holds its output if its body says one; else its nodes' rows do."""
+    if isinstance(body, ScopePlan) and body.output is not None:
+        return [f"{turn}.{name}" for name in body.nodes]
+    return []
 
 
 def _rule(node: PlanNode) -> LoopRule:

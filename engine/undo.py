@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["Undo"]
 
 _Step = Callable[[ScopePlan, str], Iterable[str]]
+#: Verbs whose children have numbers.
+_COUNTED: Final = frozenset({"map", "parallel", "loop"})
 #: Failed compensations that an error lists.
 _LISTED: Final = 10
 
@@ -97,10 +99,16 @@ class Undo:
         remember(row, undoing=None, undo_at=None)
         owner = self._draft.known(row.scope or "")
         node = node_of(self._plan, owner)
-        if node is not None and node.kind in {"map", "parallel", "loop"}:
-            self._more(owner, node)
-        elif node is None or node.kind != "switch":
+        if node is None or node.kind == "do":
             self._before(owner, row)
+
+    def left(self, owner: TaskRow) -> None:
+        """A child has passed and no longer counts as open: there is room for the next one."""
+        node = node_of(self._plan, owner)
+        if node is None or node.kind not in _COUNTED or self._draft.known("").closed == "terminated":
+            return
+        if owner.closed == "undo" or memo_of(owner).get("walk"):
+            self._more(owner, node)
 
     def ended(self, owner: TaskRow, row: TaskRow) -> None:
         """An `undo` body ended; one that failed for good is kept for the error of the walk."""
@@ -139,7 +147,7 @@ class Undo:
 
     def _enter(self, row: TaskRow, only: Collection[str] | None) -> None:
         node = node_of(self._plan, row)
-        if node is not None and node.kind in {"map", "parallel", "loop"}:
+        if node is not None and node.kind in _COUNTED:
             remember(row, undo_at=row.next)
             self._more(row, node)
         elif node is not None and node.kind == "switch":
@@ -157,7 +165,7 @@ class Undo:
             child = self._next_child(row, node)
             if child is None:
                 return
-            self._start(child)  # what has nothing to undo passes at once, and comes back here for the next
+            self._start(child)
 
     def _next_child(self, row: TaskRow, node: PlanNode) -> TaskRow | None:
         """The last child that is to be undone and was not looked at yet; the row remembers how far that was."""

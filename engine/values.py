@@ -31,7 +31,7 @@ from .outputs import OutputReader
 from .payload import decode
 from .plan import Plan, given
 from .rows import ITEMS_PER_PAGE, items_key
-from .secrets import secret_as_written
+from .secrets import looked_up, secret_as_written
 
 __all__ = ["PAGES_PER_INSTANCE", "Missing", "Values", "Wanted"]
 
@@ -54,8 +54,8 @@ class _InstanceValues:
     vars: dict[tuple[str, str], Any] = field(default_factory=dict[tuple[str, str], Any])
     totals: dict[str, int] = field(default_factory=dict[str, int])
     pages: dict[tuple[str, int], list[Any]] = field(default_factory=dict[tuple[str, int], "list[Any]"])
-    #: By path and generation: the error of a row never changes while its handler runs.
-    errors: dict[tuple[str, int], Any] = field(default_factory=dict[tuple[str, int], Any])
+    #: By path and generation: the error of a row never changes while its handler, or `finally`, runs.
+    errors: dict[tuple[str, int, bool], Any] = field(default_factory=dict[tuple[str, int, bool], Any])
     #: Paths among `records` of rows that may still change: good for the evaluation that loaded them only.
     volatile: set[str] = field(default_factory=set[str])
     #: Generations of maps, of a run that was taken back.
@@ -161,7 +161,7 @@ class Values:
         if bindings.trigger:
             roots["trigger"] = self._trigger(values, wanted)
         if bindings.secrets:
-            roots["secrets"] = {name: self._secret(name) for name in bindings.secrets}
+            roots["secrets"] = {name: looked_up(self._secret, name) for name in bindings.secrets}
         for name, address in bindings.items:
             roots[name] = self._item(values, wanted, address)
         for name, address in bindings.indexes:
@@ -201,7 +201,7 @@ class Values:
         if wanted.error_of is None:
             return None
         try:
-            return values.errors[wanted.error_of, wanted.instance.gen]
+            return values.errors[wanted.error_key]
         except KeyError:
             raise Missing(wanted.error_of) from None
 
@@ -337,10 +337,10 @@ class Values:
         if not want.bindings.error or want.error_of is None:
             return
         key = (want.instance.id, want.error_of)
-        if (want.error_of, want.instance.gen) not in known.errors:
+        if want.error_key not in known.errors:
             row = read_tasks(connection, [key]).get(key)
             error = decode(row.error) if row is not None and row.error else None
-            known.errors[want.error_of, want.instance.gen] = error
+            known.errors[want.error_key] = error
 
     def _load_vars(self, connection: Any, wanted: list[Wanted]) -> None:
         keys = {(w.instance.id, w.chain[o], name) for w in wanted for o, name in w.bindings.vars}

@@ -62,6 +62,11 @@ class Run:
     def ended(self) -> bool:
         return self.row["state"] in TERMINAL_INSTANCES
 
+    def absent(self, row: Row) -> bool:
+        """Was the row made before a scope around it was taken back, and not made anew since?"""
+        scope = None if row["scope"] is None else self.tasks.get(row["scope"])
+        return scope is not None and (row["gen"] < scope["gen"] or self.absent(scope))
+
     def history(self) -> dict[str, list[Journal]]:
         """Task transitions by path, oldest first."""
         found: dict[str, list[Journal]] = defaultdict(list)

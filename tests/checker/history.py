@@ -43,31 +43,34 @@ def one_outcome(run: Run, report: Report) -> None:
 
 def order_of_dependencies(run: Run, report: Report) -> None:
     """I3: nothing starts before every outcome it needs is recorded; nothing is skipped without a reason."""
-    ends: dict[str, tuple[int, str]] = {}
+    ends: dict[str, list[tuple[int, str]]] = defaultdict(list)  # one per generation
     for entry in run.journal:
         if entry.path is not None and entry.to_state in TERMINAL_TASKS:
-            ends.setdefault(entry.path, (entry.seq, entry.to_state))
+            ends[entry.path].append((entry.seq, entry.to_state))
     for path, entries in run.history().items():
         node = run.plan.nodes.get(address_of(path))
         scope = (run.tasks.get(path) or {}).get("scope")
         if node is None or not node.deps or node.groups or scope is None:
             continue
         prefix = f"{scope}." if scope else ""
-        met = [(ends.get(prefix + edge.node), edge) for edge in node.deps]
         first = next((e for e in entries if e.to_state in STARTED), None)
         if first is not None:
-            for end, edge in met:
+            for edge in node.deps:
+                end = _last_before(ends[prefix + edge.node], first.seq)
                 went_on = (run.tasks.get(prefix + edge.node) or {}).get("closed") == "continued"
                 good = end is not None and (end[1] in edge.on or (went_on and "completed" in edge.on))
-                holds = end is not None and end[0] < first.seq and good
+                holds = end is not None and good
                 message = f"{first.to_state} at {first.seq}, but {edge.node} ended {end}"
                 report.expect("I3", holds, (run.id, path), message)
         skipped = next((e for e in entries if e.to_state == "skipped" and e.from_state != "running"), None)
         if skipped is not None:
-            unmet = any(
-                end is not None and end[0] < skipped.seq and end[1] not in edge.on for end, edge in met
-            )
+            met = [(_last_before(ends[prefix + edge.node], skipped.seq), edge) for edge in node.deps]
+            unmet = any(end is not None and end[1] not in edge.on for end, edge in met)
             report.expect("I3", unmet, (run.id, path), "skipped although every dependency may still hold")
+
+
+def _last_before(ends: list[tuple[int, str]], seq: int) -> tuple[int, str] | None:
+    return next((end for end in reversed(ends) if end[0] < seq), None)
 
 
 def replay(run: Run, report: Report) -> None:

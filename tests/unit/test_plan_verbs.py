@@ -286,7 +286,7 @@ def test_defaults_reach_runs_and_the_retry_of_flows() -> None:
         "r": RUN,
         "own": run(heartbeat="9s"),
         "f": {"flow": "other"},
-        "f2": {"flow": "other", "with": {"a": "{{ secrets.s }}"}, "retry": {"max": 1}},
+        "f2": {"flow": "other", "with": {"a": "{{ instance.id }}"}, "retry": {"max": 1}},
         "l": {"loop": {"times": 1}, "do": RUN},
     }
     plan = plan_of(nodes, defaults=defaults)
@@ -297,7 +297,7 @@ def test_defaults_reach_runs_and_the_retry_of_flows() -> None:
     assert plan.nodes["f2"].retry == RetryPolicy(max=1, delay=2 * SECOND)
     assert (flow.queue, flow.timeout, flow.heartbeat) == (None, None, None)
     assert plan.nodes["l"].retry == RetryPolicy()
-    assert shown(plan.nodes["f2"].with_) == {"a": "{{ secrets.s }}"}
+    assert shown(plan.nodes["f2"].with_) == {"a": "{{ instance.id }}"}
 
 
 def test_maps_and_parallels() -> None:

@@ -331,7 +331,9 @@ class World:
         self._check_attempts()
         for key in self.blobs:
             owner = self.tasks.get(self._owner_of(key))
-            assert owner is None or key.rsplit(":", 2)[1] == str(owner.gen), f"{key}: nobody reads it any more"
+            assert owner is None or key.rsplit(":", 2)[1] == str(owner.gen), (
+                f"{key}: nobody reads it any more"
+            )
         pruned = {p for p in states if p is not None and p not in self.tasks}
         assert all("#" in p for p in pruned), f"rows are gone: {sorted(pruned)}"
         assert {p: s for p, s in states.items() if p is not None and p not in pruned} == self.states()
