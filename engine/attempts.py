@@ -188,7 +188,7 @@ def _attempt_failed(ripple: Ripple, row: TaskRow, error: TaskError) -> None:
         details=error.details,
     )
     if row.phase == "handler":
-        ripple.failures.evaluated(row, text)
+        ripple.failures.evaluated(row, text, error.codes)
         return
     row.failures += 1
     row.error = text
@@ -238,7 +238,9 @@ def move_task(draft: Draft, event: MoveTask) -> Applied:
     row = draft.edit(event.path)
     row.priority, row.ready_at = event.priority, event.ready_at
     if not any(moved is row for moved in draft.changes.moved):
-        draft.changes.moved.append(row)  # the row itself: what the rest of the batch does to it is written, too
+        draft.changes.moved.append(
+            row
+        )  # the row itself: what the rest of the batch does to it is written, too
     return answered(draft)
 
 

@@ -9,18 +9,19 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, cast
 
 from ..executors.registry import ExecutorRegistry
 from ..repositories import views
 from ..repositories.database import Database
+from ..repositories.errors import Retryable
 from ..repositories.gateways import WorkflowRepository
 from .adopting import adopt
 from .compiler import compile_definition
 from .definition import Definition
-from .errors import DefinitionError, EngineError, NotFound, Problem
+from .errors import DefinitionError, EngineError, EngineStopped, NotFound, Problem
 from .membership import new_id
 from .parser import canonical_text, content_hash
 from .plan import Plan, given
@@ -31,6 +32,8 @@ __all__ = ["Catalog", "DefinitionSource", "Registered", "read_source"]
 
 DefinitionSource = Mapping[str, Any] | str | bytes | Path
 _KEPT: Final = 512
+#: Whoever starts often by document or `Registered` asks for its state so often.
+_STATE_S: Final = 1.0
 
 
 @dataclass(slots=True, frozen=True)
@@ -84,6 +87,8 @@ class Catalog:
         self._executes = executes
         self._lock = threading.Lock()
         self._by_hash: dict[tuple[str, str], Registered] = {}
+        #: What a version was when it was last looked at, and when that was.
+        self._states: dict[str, tuple[float, str]] = {}
 
     def check(self, source: DefinitionSource) -> tuple[Definition, list[Problem]]:
         """Parse and validate. Raises DefinitionError with every problem; returns the warnings."""
@@ -96,8 +101,8 @@ class Catalog:
         text = canonical_text(definition)
         digest = content_hash(text)
         known = self._by_hash.get((definition.name, digest))
-        if known is not None and (known.active or not activate):
-            return known
+        if known is not None and not activate:
+            return self.current(known)
         stored = self._stored.store(
             definition_id=new_id(),
             name=definition.name,
@@ -113,24 +118,55 @@ class Catalog:
         registered = Registered(
             stored.id, stored.name, stored.version, digest, stored.state, definition.inputs, tuple(problems)
         )
+        self._seen(registered.id, registered.state)
         with self._lock:
             if len(self._by_hash) >= _KEPT:
                 self._by_hash.clear()
             self._by_hash[definition.name, digest] = registered
         return registered
 
+    def current(self, registered: Registered) -> Registered:
+        """What was registered before, in the state that it has now, or had less than a second ago. Raises NotFound."""
+        at, state = self._states.get(registered.id, (0.0, registered.state))
+        if time.monotonic() - at >= _STATE_S:
+            try:
+                found = self._stored.state_of(registered.id)
+            except Retryable:  # the database is away: the start waits for it, and must not be refused here
+                found = state
+            if found is None:
+                raise NotFound(f"{registered.name}@{registered.version} is not stored in this database.")
+            state = str(found)
+            self._seen(registered.id, state)
+        return registered if state == registered.state else replace(registered, state=state)
+
+    def _seen(self, definition_id: str, state: str) -> None:
+        with self._lock:
+            if len(self._states) >= _KEPT:
+                self._states.clear()
+            self._states[definition_id] = time.monotonic(), state
+
     def find(self, reference: str) -> Registered:
-        """A stored definition by `name` (the active version, else the newest) or `name@version`. Raises NotFound."""
+        """A stored definition by `name` (the active version, else the newest draft) or `name@3`. Raises NotFound."""
         name, _, version = reference.partition("@")
         if version and not version.isdigit():
             raise NotFound(f"{reference!r} is no definition reference.", hint="Write name or name@3.")
         found = self._stored.by_name(name, int(version) if version else None)
         if found is None:
-            raise NotFound(
-                f"there is no definition {reference!r}.", hint="Register it first: strataflow register FILE."
-            )
+            raise self._unknown(reference)
         definition = self._build(found.id, found.version, found.body)
         return Registered(found.id, found.name, found.version, found.hash, found.state, definition.inputs)
+
+    def _unknown(self, reference: str) -> NotFound:
+        newest = None if "@" in reference else self._stored.newest(reference)
+        if newest is None:
+            return NotFound(
+                f"there is no definition {reference!r}.", hint="Register it first: strataflow register FILE."
+            )
+        one = f"{reference}@{newest.version}"
+        return NotFound(
+            f"no version of {reference!r} starts by its name alone: all are deprecated or archived.",
+            hint=f"Name a version that is deprecated, or bring one back: strataflow definitions --activate {one}.",
+        )
 
     def find_flow(self, name: str, version: int | None) -> Registered:
         """The definition that a flow starts. Raises NotFound; an archived version is not started any more."""
@@ -141,6 +177,8 @@ class Catalog:
 
     def activated(self, name: str) -> None:
         """The active version of a name has changed, or there is none any more: its schedule follows."""
+        with self._lock:
+            self._states.clear()
         found = self._stored.by_name(name)
         active = found is not None and found.active
         adopt(self._database, name, self.plan(found.id) if found is not None and active else None)
@@ -174,12 +212,14 @@ class Catalog:
                     if isinstance(exc, EngineError)
                     else EngineError(f"the definition cannot be built: {exc}")
                 )
-                for pending in pendings:
-                    if pending.done is not None:
-                        pending.done(error)
+                _tell(pendings, error)
                 return
-            for pending in pendings:
-                submit(pending)
+            for at, pending in enumerate(pendings):
+                try:
+                    submit(pending)
+                except EngineStopped as stopped:  # meanwhile: what is stored, other engines find
+                    _tell(pendings[at:], stopped)
+                    return
             wake()
 
         threading.Thread(target=load, name="strataflow-loader", daemon=True).start()
@@ -202,6 +242,7 @@ class Catalog:
             definition_id=definition_id,
             version=version,
             executor_severity="error" if self._executes else "warning",
+            node_types=self._registry.node_types,
         )
 
     def _advertised(self) -> set[str]:
@@ -209,6 +250,12 @@ class Catalog:
             return {
                 name for engine in views.engines(connection, alive_only=True) for name in engine.executors
             }
+
+
+def _tell(pendings: Iterable[Pending], error: EngineError) -> None:
+    for pending in pendings:
+        if pending.done is not None:
+            pending.done(error)
 
 
 def read_source(source: DefinitionSource) -> Mapping[str, Any] | str | bytes:

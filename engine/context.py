@@ -53,10 +53,12 @@ class AttemptPort:
         self._prepare_child = spawn
         self._joint = joint
         self._spawned = 0
-        #: Makes the outcome of a result; set before the executor begins.
+        #: Makes the outcome of a result.
         self.outcome_of: Callable[[Any], Outcome] = lambda _: Succeeded()
         #: True once a transaction of the executor's own has recorded the attempt's success.
         self.recorded = False
+        #: Takes secrets out of what the executor says.
+        self.mask: Callable[[str], str] = str
         self._submit = submit
         self._load = load
         self._lock = threading.Lock()
@@ -70,10 +72,14 @@ class AttemptPort:
         #: When the attempt last gave a sign of life, by `time.monotonic()`.
         self.last_sign = time.monotonic()
 
+    def begin(self, outcome_of: Callable[[Any], Outcome], mask: Callable[[str], str]) -> None:
+        """Called before the executor begins: what makes the outcome of its result, and what hides its secrets."""
+        self.outcome_of, self.mask = outcome_of, mask
+
     def log(self, level: str, message: str) -> None:
         """Keep a line; written with the next note, at the latest with the outcome."""
         self.last_sign = time.monotonic()
-        line = LogLineNote(time.time_ns() // 1000, level[:8], _clean(message))
+        line = LogLineNote(time.time_ns() // 1000, level[:8], _clean(self.mask(str(message))))
         with self._lock:
             if self._lines_left < 0:
                 return
@@ -98,7 +104,7 @@ class AttemptPort:
         """Publish progress, at most every tenth of a second; the newest always goes out, at the latest at the end."""
         now = self.last_sign = time.monotonic()
         with self._lock:
-            self._unsent = (fraction, _clean(message) if message is not None else None)
+            self._unsent = (fraction, _clean(self.mask(str(message))) if message is not None else None)
             if fraction < 1.0 and now - self._last_progress < _PROGRESS_S:
                 return
             self._last_progress = now

@@ -27,10 +27,12 @@ from .context import AttemptPort
 from .errors import ExpressionError, PayloadError
 from .evaluate import Evaluator, Ready, as_payload, failed_expression, reshape
 from .events import TaskEnded
+from .hooks import RunHooks, hooked
 from .joint import JointTransactions
 from .lookups import Missing, Wanted
 from .outcomes import Cancelled, Failed, Outcome, Released, Succeeded
 from .plan import address_of
+from .secrets import Mask
 from .transaction import ClaimedTask, Pending
 from .values import Values
 
@@ -67,7 +69,9 @@ class Dispatcher:
         *,
         spawn: Callable[[ClaimedTask, str | Mapping[str, Any], Any, str], MessageRow],
         joint: JointTransactions,
+        hooks: RunHooks | None = None,
     ) -> None:
+        self._hooks = hooks
         self._spawn = spawn
         self._joint = joint
         self._registry = registry
@@ -196,8 +200,8 @@ class Dispatcher:
             return
         context = self._context(running, entry)
         if running.port is not None:
-            running.port.outcome_of = partial(self._outcome_of, running, ready)
-        if entry.inline and entry.hooks is None:
+            running.port.begin(partial(self._outcome_of, running, ready), Mask(ready.roots.get("secrets")))
+        if entry.inline and entry.hooks is None and self._hooks is None:
             try:
                 result = invoke_inline(entry, context, ready.config)
             except Exception as exc:  # noqa: BLE001 - user code may raise anything: it becomes the outcome
@@ -218,6 +222,8 @@ class Dispatcher:
         node = running.task.plan.nodes[address_of(running.task.row.path)]
         try:
             call = invoke(entry, context, ready.config, pool=self._pool, timeout_s=timeout_s)
+            if self._hooks is not None:
+                call = hooked(self._hooks, context, self._pool, call)
             if node.heartbeat is None or running.port is None:
                 result = await call
             else:
@@ -241,7 +247,7 @@ class Dispatcher:
                     TaskError("deadline", "the node did not end within its deadline", retryable=False)
                 )
             return Failed(TaskError("timeout", str(exc)))
-        error = error_from_exception(exc, entry.domain)
+        error = error_from_exception(exc, entry.domain, mask=running.port.mask if running.port else str)
         if error.traceback and running.port is not None:
             running.port.log("error", error.traceback)
         return Failed(error)

@@ -37,6 +37,8 @@ Ask = tuple[str, ...]
 _TIMED = frozenset(
     {TaskState.QUEUED, TaskState.BLOCKED, TaskState.WAITING, TaskState.RETRYING, TaskState.PAUSED}
 )
+#: How a row ends without an output, whatever it was about to give (DSL rule 9).
+_WITHOUT_OUTPUT = TERMINAL_TASK_STATES - {TaskState.COMPLETED}
 #: Rows that one transaction may stop, skip or make beyond the ones an event concerns.
 SWEEP_LIMIT = 1_000
 
@@ -239,7 +241,7 @@ class Draft:
         """Insert a row with its first transition; `row.state` is set here."""
         old = self._stored(row.path) if self.instance.gen else None
         if old is not None:  # made anew in a higher generation: its attempts go on counting
-            row.attempt = old.attempt
+            row.attempt += old.attempt  # 1 when it is claimed as it is born
             self._counted.add(row.path)
         else:
             self._new.add(row.path)
@@ -278,6 +280,8 @@ class Draft:
         row.ready_at = (row.blocked_at or self.now) if new is TaskState.QUEUED else None
         row.engine = self.terms.engine if new is TaskState.RUNNING else None
         row.ended_at = self.now if new in TERMINAL_TASK_STATES else None
+        if new in _WITHOUT_OUTPUT:
+            row.output = row.output_ref = None
         if row.cursor is None or row.closed is None:  # else a sweep goes on, whatever its scope's state
             row.wake_at = None
         if row.awaits is not None and new is not TaskState.WAITING:

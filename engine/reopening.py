@@ -40,11 +40,12 @@ def rollback(draft: Draft, event: RollbackInstance) -> Applied:
     """Take an ended instance back to before its targets, or try again what failed. Raises Conflict."""
     instance = required(draft, event.instance_id)
     if instance.state not in TERMINAL_INSTANCE_STATES:
-        raise IllegalTransition("instance", instance.state, InstanceEvent.ROLLBACK, id=instance.id)
+        wanted = InstanceEvent.ROLLBACK if event.compensate else "retry"
+        raise IllegalTransition("instance", instance.state, wanted, id=instance.id)
     tree = tree_of(draft, event.targets)
     root = draft.known("")
     if not tree and instance.state is InstanceState.COMPLETED and not _undone(draft, draft.plan.root, ""):
-        raise Conflict("nothing of this instance failed.", hint="Name the node to go back to.")
+        raise Conflict(f"nothing of instance {instance.id} failed.", hint="Name the node to go back to.")
     instance.gen += 1
     draft.move_instance(InstanceEvent.ROLLBACK, event.reason)
     instance.reason = event.reason
@@ -101,6 +102,8 @@ def _reset(draft: Draft, row: TaskRow, reason: str) -> TaskRow:
     row.total = row.width = row.closed = row.cursor = row.phase = row.memo = row.deadline_at = None
     row.output = row.output_ref = row.error = row.started_at = None
     draft.changes.unset.append((row.instance_id, row.path))
+    if row.executor is None:  # the lists that were stored at and below it; a new one has a key of its own
+        draft.changes.unlisted.append((row.instance_id, row.path))
     return row
 
 

@@ -36,7 +36,7 @@ class MigrationPlan:
     safe: list[str] = field(default_factory=list[str])
     #: Finished tasks whose node the new version does not have: their outputs can no longer be read.
     lost: list[str] = field(default_factory=list[str])
-    #: Why it cannot be done: path and reason.
+    #: Why it cannot be done: path and reason; '' is the run itself.
     impossible: list[tuple[str, str]] = field(default_factory=list["tuple[str, str]"])
 
     @property

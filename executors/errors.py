@@ -16,8 +16,8 @@ from __future__ import annotations
 
 import json
 import traceback
-from collections.abc import Sequence
-from typing import ClassVar, Final
+from collections.abc import Callable, Sequence
+from typing import ClassVar, Final, cast
 
 from .base import Json, TaskError
 
@@ -153,18 +153,21 @@ def failure_of(exc: BaseException) -> ExecutorError:
     return failure
 
 
-def error_from_exception(exc: BaseException, domain: str) -> TaskError:
-    """Describe `exc`, raised by an executor of `domain`, as a storable error; never raises."""
+def error_from_exception(exc: BaseException, domain: str, *, mask: Callable[[str], str] = str) -> TaskError:
+    """Describe `exc`, raised by an executor of `domain`, as a storable error; never raises.
+
+    `mask` takes out of its texts what is not to be stored, before they are cut.
+    """
     engine_code = getattr(exc, "engine_code", None) if isinstance(exc, ExecutorError) else None
-    codes = (engine_code,) if engine_code else _codes(exc, domain)
+    codes = (engine_code,) if engine_code else _codes(exc, domain, mask)
     own = exc if isinstance(exc, ExecutorError) else None
     return TaskError(
         code=codes[0],
-        message=storable_text(_text_of(exc) or type(exc).__name__, MESSAGE_CAP),
+        message=storable_text(mask(_text_of(exc)) or type(exc).__name__, MESSAGE_CAP),
         codes=codes,
         retryable=bool(own.retryable) if own else True,
-        details=_json_or_none(own.details) if own else None,
-        traceback=None if engine_code else _traceback_of(exc),
+        details=_masked(_json_or_none(own.details), mask) if own else None,
+        traceback=None if engine_code else _traceback_of(exc, mask),
     )
 
 
@@ -179,12 +182,12 @@ def storable_text(text: str, cap: int, *, keep_end: bool = False) -> str:
     return data.decode("utf-8", "ignore")
 
 
-def _codes(exc: BaseException, domain: str) -> tuple[str, ...]:
+def _codes(exc: BaseException, domain: str, mask: Callable[[str], str]) -> tuple[str, ...]:
     kind = type(exc)
     names = [base.__name__ for base in kind.__mro__ if issubclass(base, BaseException) and base not in _ROOTS]
     explicit = exc.code if isinstance(exc, ExecutorError) else None
     if explicit:
-        names.insert(0, storable_text(str(explicit), _CODE_CAP))
+        names.insert(0, storable_text(mask(str(explicit)), _CODE_CAP))
     names = names or [kind.__name__]
     codes = (name if "." in name else f"{domain}.{name}" for name in names)
     return tuple(dict.fromkeys(codes))
@@ -211,14 +214,24 @@ def _json_or_none(value: Json) -> Json:
         return None
 
 
-def _traceback_of(exc: BaseException) -> str:
+def _masked(value: Json, mask: Callable[[str], str]) -> Json:
+    if isinstance(value, str):
+        return mask(value)
+    if isinstance(value, list):
+        return [_masked(each, mask) for each in cast("list[Json]", value)]
+    if isinstance(value, dict):
+        return {mask(name): _masked(each, mask) for name, each in cast("dict[str, Json]", value).items()}
+    return value
+
+
+def _traceback_of(exc: BaseException, mask: Callable[[str], str]) -> str:
     users = frame = exc.__traceback__
     while frame:
         if frame.tb_next and frame.tb_frame.f_globals.get("__name__") in _OWN_FRAMES:
             users = frame.tb_next
         frame = frame.tb_next
     lines = traceback.format_exception(type(exc), exc, users, limit=-_TRACEBACK_FRAMES)
-    return storable_text("".join(lines), TRACEBACK_CAP, keep_end=True)
+    return storable_text(mask("".join(lines)), TRACEBACK_CAP, keep_end=True)
 
 
 _PACKAGE: Final = __name__.rpartition(".")[0]

@@ -141,10 +141,13 @@ def _tell(future: asyncio.Future[None]) -> None:
 
 
 def _feed(transport: asyncio.SubprocessTransport, data: bytes) -> None:
+    """A command that does not read is no error, nor one that has ended, and its pipe with it, before it is fed."""
     pipe = cast("asyncio.WriteTransport | None", transport.get_pipe_transport(0))
-    if pipe is not None:
+    if pipe is None:
+        return
+    with suppress(RuntimeError, OSError):  # uvloop raises RuntimeError for a pipe that is closed
         pipe.write(data)
-        pipe.close()  # after what is written has been read; a command that does not read is no error
+    pipe.close()  # after what is written has been read
 
 
 async def _end_group(pid: int, output: _Output) -> None:

@@ -28,12 +28,14 @@ __all__ = [
     "get",
     "listing",
     "set_state",
+    "state_of",
     "store",
 ]
 
 #: Two that store at once agree in the second round; more rounds mean that others store without a pause.
 _ROUNDS: Final = 50
 _ACTIVE: Final = DEFINITIONS.c.state == DefinitionState.ACTIVE.value
+_DRAFT: Final = DEFINITIONS.c.state == DefinitionState.DRAFT.value
 #: Everything but the text.
 _HEAD: Final = [column for column in DEFINITIONS.columns if column.name != "body"]
 
@@ -136,15 +138,24 @@ def get(connection: Connection, definition_id: str) -> DefinitionBody | None:
     return _body(connection, select(*DEFINITIONS.columns).where(DEFINITIONS.c.id == uuid_text(definition_id)))
 
 
+def state_of(connection: Connection, definition_id: str) -> DefinitionState | None:
+    """Give the state of one definition by its id."""
+    query = select(DEFINITIONS.c.state).where(DEFINITIONS.c.id == uuid_text(definition_id))
+    state = connection.scalar(query)
+    return None if state is None else DefinitionState(state)
+
+
 def by_name(
     connection: Connection, name: str, version: int | None = None, *, latest: bool = False
 ) -> DefinitionBody | None:
-    """Give a version of a name; without a number the active one, and if none is active with `latest` the newest."""
+    """Give a version of a name; without a number the active one.
+
+    If none is active, with `latest` the newest draft: what is deprecated or archived is not meant by its name alone.
+    """
     named = select(*DEFINITIONS.columns).where(DEFINITIONS.c.name == name)
     if version is not None:
         return _body(connection, named.where(DEFINITIONS.c.version == version))
-    startable = DEFINITIONS.c.state != DefinitionState.ARCHIVED.value
-    named = named.where(startable if latest else _ACTIVE)
+    named = named.where(_ACTIVE | _DRAFT if latest else _ACTIVE)
     first = case((_ACTIVE, 0), else_=1)
     return _body(connection, named.order_by(first, DEFINITIONS.c.version.desc()).limit(1))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import ColumnElement, false, select
 
 from .readmodels import uuid_text
 from .records import InstanceState
@@ -43,7 +43,8 @@ class InstanceFilter:
         if self.created_before is not None:
             found.append(own.created_at < self.created_before)
         if self.parent_id is not None:
-            found.append(own.parent_id == uuid_text(self.parent_id))
+            parent = uuid_text(self.parent_id)
+            found.append(false() if parent is None else own.parent_id == parent)  # what is no id is nobody's
         if self.roots:
             found.append(own.parent_id.is_(None))
         for name, value in self.labels.items():

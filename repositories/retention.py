@@ -14,15 +14,17 @@ from sqlalchemy.orm import aliased
 from .database import Database
 from .readmodels import uuid_text
 from .records import ACTIVE_INSTANCE_STATES, TERMINAL_INSTANCE_STATES, InstanceState
-from .tables import INSTANCES, metadata
+from .tables import FIRINGS, INSTANCES, metadata
 
 __all__ = ["OWNED", "RETENTION_BATCH", "delete_ended", "delete_instance"]
 
 #: Runs that one transaction deletes.
 RETENTION_BATCH: Final = 200
-#: Every table whose rows belong to a run, the run's own row last.
+#: A firing belongs to its schedule and outlives the run it started: it is why no instant fires twice.
+_NOT_OWNED: Final = frozenset({FIRINGS})
+#: Every table whose rows belong to a run, but for the run's own row.
 OWNED: Final[tuple[Table, ...]] = tuple(
-    table for table in metadata.sorted_tables if "instance_id" in table.columns
+    table for table in metadata.sorted_tables if "instance_id" in table.columns and table not in _NOT_OWNED
 )
 
 

@@ -228,7 +228,7 @@ def _peek(*, limit: str) -> Any:
         select(head.c.instance_id, head.c.path)
         .select_from(wanted.join(head, true()))
         .order_by(head.c.priority.desc(), head.c.ready_at)
-        .limit(bindparam(limit))
+        .limit(bindparam("total"))
         .cte("peek")
         .prefix_with("MATERIALIZED", dialect="postgresql")
     )

@@ -71,7 +71,9 @@ def check_document(document: Document, registry: ExecutorRegistry) -> Checked:
     from ..engine.compiler import compile_definition
 
     try:
-        definition, plan, warnings = compile_definition(document, registry=_Known(registry))
+        definition, plan, warnings = compile_definition(
+            document, registry=_Known(registry), node_types=registry.node_types
+        )
     except DefinitionError as exc:
         return Checked(exc.problems, exc.name)
     return Checked(tuple(warnings), definition.name, definition, plan)

@@ -78,7 +78,7 @@ class WorkflowService:
             return self._stored.register(path, activate=activate)
 
     def find(self, reference: str) -> Registered:
-        """A stored definition by `name` (the active version, else the newest) or `name@3`. Raises NotFound."""
+        """A stored definition by `name` (the active version, else the newest draft) or `name@3`. Raises NotFound."""
         from ..engine.translate import engine_errors
 
         with engine_errors():

@@ -11,6 +11,7 @@ import pytest
 from strataflow.repositories import definitions
 from strataflow.repositories.database import Database
 from strataflow.repositories.definitions import StoredDefinition, UnknownDefinition
+from strataflow.repositories.records import DefinitionState
 from tests.support.writers import Writer, beside
 
 
@@ -59,6 +60,30 @@ def test_a_name_alone_gives_the_active_version_and_the_newest_only_when_asked(da
         assert active is not None
         assert active.version == 1
         assert definitions.by_name(connection, "flow", latest=True) == active
+
+
+def test_a_name_alone_never_gives_what_is_deprecated_or_archived(database: Database) -> None:
+    for text in ("a", "b", "c"):
+        _store(database, text)
+
+    def newest() -> int | None:
+        with database.read() as connection:
+            found = definitions.by_name(connection, "flow", latest=True)
+        return None if found is None else found.version
+
+    retired = (DefinitionState.ARCHIVED, DefinitionState.DEPRECATED)
+    assert newest() == 3
+    for version, state in zip((3, 2), retired, strict=True):
+        one = definitions.set_state(database, "flow", version, state)
+        with database.read() as connection:
+            assert definitions.state_of(connection, one.id) is state
+            assert definitions.by_name(connection, "flow", version) is not None
+    assert newest() == 1
+    definitions.set_state(database, "flow", 1, DefinitionState.DEPRECATED)
+    assert newest() is None
+    with database.read() as connection:
+        assert definitions.state_of(connection, str(uuid.uuid4())) is None
+        assert definitions.state_of(connection, "no id") is None
 
 
 def test_storing_leaves_the_active_version_alone_unless_asked(database: Database) -> None:

@@ -128,7 +128,7 @@ def _explain(connection: psycopg.Connection[Any], sql: str, params: Mapping[str,
 
 _IDS = array_literal(ACTIVE[:BATCH], numeric=False)
 _PATHS = array_literal([f"m[{n}]" for n in range(BATCH)], numeric=False)
-_PEEK = {"queues": '{"default","other"}', "executors": '{"a.x"}', "peek": BATCH}
+_PEEK = {"queues": '{"default","other"}', "executors": '{"a.x"}', "peek": BATCH, "total": BATCH}
 _UNDER = {"low": "m[", "high": "m]", "limit": BATCH}
 
 #: Statement → parameters, and how many task rows it may touch by which index.

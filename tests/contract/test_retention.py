@@ -20,7 +20,8 @@ from strataflow.repositories.records import (
     InstanceState,
 )
 from strataflow.repositories.retention import RETENTION_BATCH, delete_ended, delete_instance
-from strataflow.repositories.tables import INSTANCES, KEYS, MESSAGES, metadata
+from strataflow.repositories.tables import DEFINITIONS, FIRINGS, INSTANCES, KEYS, MESSAGES, metadata
+from strataflow.repositories.transfer import export_rows
 from strataflow.services.upkeep import Upkeep
 from tests.checker import check
 from tests.integration.kit import Flow, until
@@ -100,6 +101,30 @@ def flow_on(url: str) -> Iterator[Flow]:
 
 
 # --- one run
+
+
+def test_what_a_schedule_has_fired_outlives_its_run_and_never_travels_with_it(database: Database) -> None:
+    """Its row is why no instant fires twice."""
+    one, other = add(database, 1, ended_at=10), add(database, 2, ended_at=10)
+    schedule = {"schedule_id": IDS[7], "outcome": "started", "fired_at": 7}
+    made.insert(
+        database,
+        FIRINGS,
+        *({**schedule, "at": at, "instance_id": run} for at, run in ((5, one), (6, other))),
+    )
+    made.insert(
+        database,
+        DEFINITIONS,
+        {"id": IDS[0], "name": "flow", "version": 1, "hash": "0" * 64, "body": "{}", "created_at": 1},
+    )
+    with database.read() as connection:
+        assert "firings" not in {table for table, _ in export_rows(connection, one)}
+    assert delete_instance(database, one)
+    assert delete_ended(database, ended_before=100) == 1
+    with database.read() as connection:
+        firings = connection.execute(select(FIRINGS.c.at, FIRINGS.c.instance_id).order_by(FIRINGS.c.at)).all()
+    assert [tuple(row) for row in firings] == [(5, one), (6, other)]
+    assert mentions(database, one) == ["firings.instance_id"]
 
 
 def test_every_table_of_a_run_has_its_rows_deleted_and_nobody_else_s(database: Database) -> None:

@@ -7,10 +7,12 @@ import threading
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
 from strataflow import Conflict, IllegalTransition, NotFound
 from strataflow.engine.starts import StartOptions
 from strataflow.repositories.records import DefinitionState
+from strataflow.repositories.tables import BLOBS
 from strataflow.services.workflow_service import WorkflowService
 from tests.integration.kit import Doc, Flow, until
 
@@ -255,6 +257,52 @@ def test_a_name_means_the_active_version_and_running_instances_keep_theirs(flow:
     assert [(each.pointer, each.before, each.after) for each in changed] == [("/nodes/out/with", 1, 2)]
 
 
+def test_what_is_deprecated_starts_only_by_its_number(flow: Flow) -> None:
+    engine = flow.engine
+    for n in (1, 2):
+        engine.register(flow.document({"out": echo(n)}))
+    service = WorkflowService(engine.registry, database=flow.database, catalog=engine.parts.catalog)
+    service.retire("flow@2", "deprecated")
+    assert flow.wait(engine.start_now("flow")).output == {"out": 1}
+    service.retire("flow@1", "deprecated")
+    assert flow.wait(engine.start_now("flow@2")).output == {"out": 2}
+    with pytest.raises(NotFound, match=r"all are deprecated or archived.*definitions --activate flow@2"):
+        engine.start_now("flow")
+    parent = flow.document({"f": {"flow": "flow"}}) | {"name": "parent"}
+    assert flow.wait(engine.start_now(parent)).state == "failed"
+    with pytest.raises(NotFound, match="Register it first"):
+        engine.start_now("nothing")
+    service.activate("flow@1")
+    assert flow.wait(engine.start_now("flow")).output == {"out": 1}
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_what_was_archived_meanwhile_starts_no_more(flow: Flow, *, elsewhere: bool) -> None:
+    """Neither by its document nor as what `register` gave; another process is heard of within a second."""
+    engine, document = flow.engine, flow.document({"out": echo(1)})
+    registered = engine.register(document, activate=True)
+    for each in (registered, document):
+        assert flow.wait(engine.start_now(each)).output == {"out": 1}
+    other = flow.open(executes=False).parts.catalog if elsewhere else engine.parts.catalog
+    service = WorkflowService(engine.registry, database=flow.database, catalog=other)
+
+    def refused() -> bool:
+        try:
+            engine.start_now(registered)
+        except Conflict:
+            return True
+        return False
+
+    service.retire("flow@1", "archived")
+    if elsewhere:
+        until(refused, 5.0)
+    for each in (registered, document):
+        with pytest.raises(Conflict, match="archived"):
+            engine.start_now(each)
+    assert engine.register(document, activate=True).active, "brought back"
+    assert flow.wait(engine.start_now(registered)).output == {"out": 1}
+
+
 def test_a_live_run_goes_on_under_another_version(flow: Flow) -> None:
     engine = flow.engine
     one = {"a": echo(1), "g": gate("mig", 2), "b": echo("{{ nodes.g.output }}")}
@@ -274,3 +322,55 @@ def test_a_live_run_goes_on_under_another_version(flow: Flow) -> None:
     status = flow.wait(instance_id)
     assert (status.version, status.output) == (2, {"b": 102, "c": 1})
     assert "migrated from version 1" in "".join(row.reason for row in flow.history(instance_id))
+
+
+# --- a whole map again
+
+
+def pages(flow: Flow, instance_id: str) -> list[str]:
+    """Give the keys of the stored pages of lists."""
+    with flow.database.read() as connection:
+        keys = connection.scalars(select(BLOBS.c.key).where(BLOBS.c.instance_id == instance_id))
+        return sorted(key for key in keys if key.startswith(("items:", "keys:")))
+
+
+def claims(flow: Flow, instance_id: str) -> dict[str, list[int]]:
+    """Give the attempts of each task in the order in which they were claimed."""
+    found: dict[str, list[int]] = {}
+    for row in flow.history(instance_id):
+        if row.path is not None and row.to_state == "running" and row.attempt:
+            found.setdefault(row.path, []).append(row.attempt)
+    return found
+
+
+def test_a_whole_map_tried_again_goes_on_counting_attempts_and_keeps_one_list(flow: Flow) -> None:
+    lists = iter([[1, 2, 3, 4], [5, 6], [7, 8, 9]])
+    flow.probe.gives = {"list": lambda: next(lists)}
+    inner: Doc = {
+        "nodes": {
+            "e": echo("{{ x }}"),
+            "n": {"map": ["{{ x }}", 0], "as": "y", "do": echo("{{ y }}"), "needs": ["e"]},
+        },
+        "output": "{{ nodes.n.output }}",
+    }
+    nodes: Doc = {
+        "l": {"run": "t.give", "with": "list"},
+        "m": {"map": "{{ nodes.l.output }}", "as": "x", "key": "{{ x }}", "do": inner},
+        "out": {"set": {"v": "{{ nodes.m.output }}"}},
+    }
+    one = flow.start(nodes)
+    assert flow.wait(one).state == "completed"
+    do(flow, "retry_workflow", one, "m")
+    assert flow.wait(one).state == "completed"
+    assert claims(flow, one)["m[0].e"] == claims(flow, one)["m[3].n[1]"] == [1, 2]
+    for listed in ([5, 6], [7, 8, 9]):
+        do(flow, "retry_workflow", one, "l")
+        status = flow.wait(one)
+        assert (status.state, status.output) == ("completed", {"out": {"v": [[x, 0] for x in listed]}})
+        of_items = [f":m[{n}].n:{flow.tasks(one)[f'm[{n}].n'].gen}:0" for n in range(len(listed))]
+        m = f"m:{flow.tasks(one)['m'].gen}:0"
+        assert pages(flow, one) == sorted(["items" + p for p in of_items] + [f"items:{m}", f"keys:{m}"])
+    assert {path: found[-1] for path, found in claims(flow, one).items()} == {
+        "l": 3,
+        **{f"m[{n}].{end}": (4, 4, 3, 2)[n] for n in range(4) for end in ("e", "n[0]", "n[1]")},
+    }

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import base64
+import json
 import logging
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from pydantic import BaseModel
 from sqlalchemy import select
 
-from strataflow import DefinitionError, ExecutorDomain, TaskContext
+from strataflow import DefinitionError, ExecutorDomain, ExecutorError, TaskContext
 from strataflow.engine.catalog import Catalog
 from strataflow.engine.plans import PlanCache
+from strataflow.engine.secrets import Mask
+from strataflow.repositories import views
 from strataflow.repositories.tables import metadata
 from strataflow.services.execution_service import ExecutionService
 from tests.checker import check
@@ -218,6 +222,25 @@ def test_an_application_may_give_secrets_of_its_own_anew_for_each_attempt(flow: 
     assert places(flow) == []
 
 
+@pytest.mark.parametrize("error", [LookupError, KeyError])
+def test_what_an_application_does_not_know_is_as_clear_as_a_missing_variable(
+    flow: Flow, vault: Vault, lines: Lines, error: type[Exception]
+) -> None:
+    def give(name: str) -> Any:
+        raise error(f"no {name} in {CANARY}")
+
+    flow.open(secret=give)
+    instance_id = flow.start({"a": take("{{ secrets.nowhere }}", retry={"max": 3, "delay": "1ms"})})
+    assert flow.wait(instance_id).state == "failed"
+    found = error_of(flow, instance_id)
+    assert (found["code"], found["path"], found["attempt"]) == ("config", "a", 1)
+    assert "no secret 'nowhere'" in found["message"]
+    assert "EngineConfig.secret" in found["message"]
+    flow.shut()
+    assert places(flow, *lines.texts) == []
+    assert not [text for text in lines.texts if "Traceback" in text]
+
+
 def test_a_secret_that_does_not_exist_fails_the_task_and_says_what_to_set(flow: Flow, vault: Vault) -> None:
     node = take("{{ secrets.nowhere }}", retry={"max": 3, "delay": "1ms"})
     instance_id = flow.start({"a": node, "b": take(SECRET)}, on_failure="finish")
@@ -265,17 +288,17 @@ def test_a_definition_that_would_store_a_secret_is_refused(flow: Flow, vault: Va
 
 
 def test_a_flow_does_not_hand_a_secret_to_a_run_that_would_store_it(flow: Flow, vault: Vault) -> None:
-    below = {"dsl": "1", "name": "below", "nodes": {"a": take("{{ inputs.t }}")}}
-    below["inputs"] = {"type": "object", "properties": {"t": {"type": "string"}}}
-    flow.engine.register(below, activate=True)
-    instance_id = flow.start({"f": {"flow": "below", "with": {"t": SECRET}}})
-    assert flow.wait(instance_id).state == "failed"
-    error = error_of(flow, instance_id)
-    assert (error["code"], error["path"]) == ("config", "f")
-    assert "secret" in error["message"]
-    assert vault.taken == {}
-    flow.shut()
-    assert places(flow) == []
+    hand: Doc = {"flow": "below", "with": {"list": [1, {"t": "Bearer " + SECRET}]}}
+    for nodes, at in (
+        ({"f": hand}, "/nodes/f/with/list/1/t"),
+        ({"m": {"map": [1], "do": hand}}, "/nodes/m/do/with/list/1/t"),
+        ({"a": take(1, on_error=[{"do": hand}])}, "/nodes/a/on_error/0/do/with/list/1/t"),
+    ):
+        with pytest.raises(DefinitionError) as caught:
+            flow.engine.register(flow.document(nodes))
+        (problem,) = caught.value.problems
+        assert (problem.code, problem.pointer) == ("secret_in_flow", at)
+        assert "own node" in (problem.hint or "")
 
 
 # --- failures
@@ -327,3 +350,71 @@ def test_no_failure_of_the_engine_or_of_its_own_executors_repeats_a_secret(
         assert f'"code":"{code}' in codes[name][1], codes[name]
     flow.shut()
     assert places(flow, *lines.texts) == []
+
+
+def spill(ctx: TaskContext, config: Any) -> None:
+    """Say the secret wherever an executor may say something, then fail with it."""
+    token = config["t"]
+    packed = base64.b64encode(f"user:{token}".encode()).decode()
+    ctx.log(f"with {token} and {packed}")
+    ctx.log("x" * 16_370 + token)
+    ctx.progress(0.5, f"at {token}")
+    try:
+        raise ValueError(token)
+    except ValueError as exc:
+        details = {"list": [token, {f"key {token}": quote(token, safe="")}], "n": 7}
+        raise Spilled(f"{'y' * 4_090}{token} of {config!r}", details=details) from exc
+
+
+class Spilled(ExecutorError):
+    """Raised by `spill`."""
+
+
+def test_what_an_executor_says_of_its_secrets_is_hidden_before_it_is_stored(
+    flow: Flow, vault: Vault, lines: Lines
+) -> None:
+    async def spill_on_the_loop(ctx: TaskContext, config: Any) -> None:
+        spill(ctx, config)
+
+    domain = ExecutorDomain("leaky")
+    domain.executor("thread")(spill)
+    domain.executor("coroutine")(spill_on_the_loop)
+    domain.executor("inline", inline=True)(spill)
+    flow.registry.register_executor_domain(domain)
+    nodes: Doc = {
+        name: {"run": f"leaky.{name}", "with": {"t": SECRET}, "retry": {"max": 1, "delay": "1ms"}}
+        for name in ("thread", "coroutine", "inline")
+    }
+    instance_id = flow.start(nodes, on_failure="finish")
+    assert flow.wait(instance_id).state == "failed"
+    for name in nodes:
+        error = json.loads(flow.tasks(instance_id)[name].error or "")
+        assert (error["code"], error["attempt"]) == ("leaky.Spilled", 2)
+        assert error["message"].startswith("y" * 4_090 + "***")
+        assert error["details"] == {"list": ["***", {"key ***": "***"}], "n": 7}
+    with flow.database.read() as connection:
+        said = [line.message for line in views.logs(connection, instance_id, limit=1_000)]
+        reported = [each.message for each in views.progress(connection, instance_id)]
+    assert reported == ["at ***"] * 3
+    assert sum(line.startswith("with *** and dXNlcj") for line in said) == 6
+    assert sum("ValueError: ***" in line for line in said) == 6, "the traceback"
+    flow.shut()
+    assert places(flow, *lines.texts) == []
+
+
+@pytest.mark.parametrize(
+    ("secrets", "text", "shown"),
+    [
+        ({"a": "hunter2"}, "hunter2hunter22", "******2"),
+        ({"a": "long hunter2", "b": "hunter2"}, "long hunter2, hunter2", "***, ***"),
+        ({"a": "abc", "b": "", "c": 1234, "d": None}, "abc 1234", "abc 1234"),
+        ({"a": {"user": "anabel", "list": ["secret"]}}, "anabel: secret", "***: ***"),
+        ({"a": "a'b\"c\\\n"}, json.dumps({"t": "a'b\"c\\\n"}), '{"t": "***"}'),
+        ({"a": "a'b\"c\\\n"}, repr(["a'b\"c\\\n"]), "['***']"),
+        ({"a": "first line\nsecond line"}, "2: second line", "2: ***"),
+        ({"a": "é/ü?.*"}, "/%C3%A9%2F%C3%BC%3F.%2A é/ü?.*", "/*** ***"),
+        (None, "nothing", "nothing"),
+    ],
+)
+def test_a_mask_knows_how_a_secret_may_be_quoted(secrets: Any, text: str, shown: str) -> None:
+    assert Mask(secrets)(text) == shown

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import strataflow.executors.shell as shell_module
+from strataflow.engine.assembly import _new_loop
 from strataflow.executors import processes
 from strataflow.executors.base import TaskContext
 from strataflow.executors.builtin import default_registry
@@ -78,6 +79,21 @@ def test_large_input_and_output_do_not_block_each_other() -> None:
 
 def test_a_command_need_not_read_its_input() -> None:
     assert run({"command": "true", "input": "x" * 1_000_000})["code"] == 0
+
+
+@pytest.mark.parametrize("command", ["true", "exit 7"])
+def test_a_command_may_end_before_its_input_is_written(command: str) -> None:
+    async def many() -> list[Any]:
+        one = {"command": command, "input": "x"}
+        alone = (invoke(RUN, context(), one, pool=POOL, timeout_s=None) for _ in range(20))
+        return await asyncio.gather(*alone, return_exceptions=True)
+
+    with asyncio.Runner(loop_factory=_new_loop) as runner:  # the engine's loop
+        answers = runner.run(many())
+    if command == "true":
+        assert answers == [{"code": 0, "stdout": "", "stderr": ""}] * 20
+    else:
+        assert [error_from_exception(answer, "shell").code for answer in answers] == ["shell.ExitStatus"] * 20
 
 
 def test_the_environment_is_extended(monkeypatch: pytest.MonkeyPatch) -> None:

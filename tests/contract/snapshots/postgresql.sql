@@ -220,7 +220,7 @@ FROM unnest(CAST(%(queues)s::VARCHAR AS TEXT[])) AS anon_1(queue) JOIN LATERAL (
 FROM tasks 
 WHERE tasks.queue = anon_1.queue AND tasks.ready_at IS NOT NULL AND (tasks.executor IS NULL OR tasks.executor = any(CAST(%(executors)s::VARCHAR AS TEXT[]))) ORDER BY tasks.priority DESC, tasks.ready_at 
  LIMIT %(peek)s) AS head ON true ORDER BY head.priority DESC, head.ready_at 
- LIMIT %(peek)s)
+ LIMIT %(total)s)
  SELECT instances.id, instances.definition_id, instances.name, instances.version, instances.state, instances.key, instances.gen, instances.sweeps, instances.inputs, instances.inputs_ref, instances.reason, instances.created_at, instances.started_at, instances.ended_at, instances.parent_id, instances.parent_path, instances.depth, instances.mutex, instances.labels, instances.start_at, instances.expires_at, instances.vars_rev, instances.queue, instances.priority, instances.scheduled_for 
 FROM instances 
 WHERE instances.id IN (SELECT peek.instance_id 
@@ -233,7 +233,7 @@ FROM unnest(CAST(%(queues)s::VARCHAR AS TEXT[])) AS anon_1(queue) JOIN LATERAL (
 FROM tasks 
 WHERE tasks.queue = anon_1.queue AND tasks.ready_at IS NOT NULL AND (tasks.executor IS NULL OR tasks.executor = any(CAST(%(executors)s::VARCHAR AS TEXT[]))) ORDER BY tasks.priority DESC, tasks.ready_at 
  LIMIT %(peek)s) AS head ON true ORDER BY head.priority DESC, head.ready_at 
- LIMIT %(peek)s)
+ LIMIT %(total)s)
  SELECT tasks.instance_id, tasks.path, tasks.scope, tasks.executor, tasks.gen, tasks.state, tasks.attempt, tasks.failures, tasks.crashes, tasks.engine, tasks.queue, tasks.priority, tasks.ready_at, tasks.wake_at, tasks.remaining, tasks.open, tasks.total, tasks.next, tasks.width, tasks.done, tasks.failed, tasks.skipped, tasks.closed, tasks.cursor, tasks.output, tasks.output_ref, tasks.error, tasks.started_at, tasks.ended_at, tasks.phase, tasks.deadline_at, tasks.awaits, tasks.memo, tasks.excused, tasks.blocked_on, tasks.blocked_at, tasks.holds 
 FROM peek JOIN tasks ON tasks.instance_id = peek.instance_id AND tasks.path = peek.path ORDER BY tasks.priority DESC, tasks.ready_at;
 
