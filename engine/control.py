@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..repositories import views
 from ..repositories.database import Database
-from ..repositories.records import TERMINAL_TASK_STATES
+from ..repositories.records import TERMINAL_INSTANCE_STATES, TERMINAL_TASK_STATES
 from .addresses import resolve_keys
 from .errors import Conflict
 from .evaluate import as_payload
@@ -213,6 +213,8 @@ class Control:
         registered = self.parts.catalog.find(to)
         if registered.name != view.name:
             raise Conflict(f"instance {instance_id} runs {view.name!r}, not {registered.name!r}.")
+        if view.state in TERMINAL_INSTANCE_STATES:
+            return MigrationPlan(impossible=[("", f"it has ended {view.state}")])
         with engine_errors(), self.database.read() as connection:
             rows = list(views.all_tasks(connection, instance_id))
         return plan_migration(self.parts.catalog.plan(registered.id), rows)
@@ -228,6 +230,8 @@ class Control:
         found = await asyncio.to_thread(self.plan_migration, instance_id, to)
         if found.impossible:
             path, why = found.impossible[0]
+            if not path:
+                raise Conflict(f"instance {instance_id}: {why}.", hint="Fork or rerun it instead.")
             raise Conflict(
                 f"{path} has begun, and {why}.", hint="Wait until it has ended, or cancel the run."
             )

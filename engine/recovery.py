@@ -13,7 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
-from ..repositories import engines, views
+from ..repositories import control_store, engines, views
 from ..repositories.database import Database
 from ..repositories.readmodels import HeldTask
 from .config import EngineConfig
@@ -31,6 +31,9 @@ _PAGE: Final = 500
 _KEEP_ENGINES: Final = timedelta(days=7)
 #: Rounds between two looks for old engine rows.
 _FORGET_EVERY: Final = 1_000
+#: Rounds between two looks for counters of limits that nobody uses any more, and how long they must have been idle.
+_TIDY_EVERY: Final = 150
+_IDLE: Final = timedelta(hours=1)
 
 
 class RecoveryManager:
@@ -72,6 +75,8 @@ class RecoveryManager:
         self._rounds += 1
         if self._rounds % _FORGET_EVERY == 0:
             engines.forget(self._database, _KEEP_ENGINES)
+        if self._rounds % _TIDY_EVERY == 0:
+            control_store.delete_idle_counters(self._database, now - _IDLE // timedelta(microseconds=1))
         return None
 
     def _is_gone(self, other: Any, now: int) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
 from .batch import CheckpointRow, ProgressRow
 from .readmodels import HistoryRow, LogEntry, chunks, columns_of, page_size, uuid_text
@@ -38,10 +38,15 @@ def logs(
     *,
     path: str | None = None,
     level: str | None = None,
+    search: str | None = None,
+    since: int | None = None,
+    until: int | None = None,
     after: int = 0,
     limit: int = 1000,
 ) -> list[LogEntry]:
     """Give a page of an instance's log lines, oldest first, of one task and at least this level if named.
+
+    `search` is a text that the line has, whatever the case of its ASCII letters; `since` and `until` are instants.
 
     Raises:
         ValueError: the level is none of `LEVELS`.
@@ -58,6 +63,12 @@ def logs(
         if level not in LEVELS:
             raise ValueError(f"{level!r} is no log level; take one of {', '.join(LEVELS)}")
         page = page.where(LOGS.c.level.in_(LEVELS[LEVELS.index(level) :]))
+    if search:
+        page = page.where(func.lower(LOGS.c.message).contains(search.lower(), autoescape=True))
+    if since is not None:
+        page = page.where(LOGS.c.at >= since)
+    if until is not None:
+        page = page.where(LOGS.c.at <= until)
     return [LogEntry(*row) for row in connection.execute(page)]
 
 

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from ..repositories.database import Database
     from .execution_service import ExecutionService
     from .explain import Explainer
+    from .limits import LimitService
+    from .queues import QueueService
+    from .statistics import StatisticsService
     from .workflow_service import WorkflowService
 
 __all__ = ["DEFAULT_URL", "Options", "Services", "make_registry", "offline", "reading", "running"]
@@ -67,6 +70,27 @@ class Services:
     def engine_id(self) -> str:
         """The id under which this process stands in the database; empty for a reader."""
         return self.engine.parts.engine_id if self.engine is not None else ""
+
+    @property
+    def queues(self) -> QueueService:
+        """Queues: what stands in them, their settings and order."""
+        from .queues import QueueService
+
+        return QueueService(self.database, self.engine)
+
+    @property
+    def limits(self) -> LimitService:
+        """Counters of limits, and the numbers that people set."""
+        from .limits import LimitService
+
+        return LimitService(self.database, self.catalog, self.engine)
+
+    @property
+    def statistics(self) -> StatisticsService:
+        """What tasks came to, how fast, and by whom."""
+        from .statistics import StatisticsService
+
+        return StatisticsService(self.database)
 
 
 def make_registry(options: Options) -> ExecutorRegistry:

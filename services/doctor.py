@@ -17,6 +17,7 @@ from ..repositories.database import Database
 from ..repositories.records import EngineRole, EngineState
 from ..repositories.url import DatabaseUrl
 from .checks import Check, Level, many
+from .doctor_limits import check_limits
 from .storage import check_postgres, check_sqlite
 
 __all__ = ["diagnose"]
@@ -41,6 +42,7 @@ def diagnose(url: str, registry: ExecutorRegistry) -> Iterator[Check]:
         yield from _storage(database)
         yield from _clock(database)
         yield from _work(database, registry)
+        yield from check_limits(database)
     except EngineError as exc:
         yield Check(
             "database", "fail", exc.message, exc.hint or "Try again; the database went away meanwhile."

@@ -153,13 +153,29 @@ class ExecutionService:
             after = page[-1].seq
 
     def logs(
-        self, instance_id: str, *, path: str | None = None, level: str | None = None, after: int = 0
+        self,
+        instance_id: str,
+        *,
+        path: str | None = None,
+        level: str | None = None,
+        search: str | None = None,
+        since: int | None = None,
+        until: int | None = None,
+        after: int = 0,
     ) -> Iterator[LogEntry]:
-        """Log lines, oldest first, from behind number `after` on."""
+        """Log lines, oldest first, from behind number `after` on.
+
+        `search` is text that a line must have, whatever the case; `since` and `until` are instants in microseconds.
+        """
+        wanted: dict[str, Any] = {"path": path, "level": level, "since": since, "until": until}
+        # the databases know the case of ASCII letters alone alike; of others this process does
+        here = search.casefold() if search and not search.isascii() else None
+        if here is None:
+            wanted["search"] = search
         while True:
             with engine_errors(), self._database.read() as connection:
-                page = views.logs(connection, instance_id, path=path, level=level, after=after, limit=_PAGE)
-            yield from page
+                page = views.logs(connection, instance_id, **wanted, after=after, limit=_PAGE)
+            yield from page if here is None else (each for each in page if here in each.message.casefold())
             if len(page) < _PAGE:
                 return
             after = page[-1].seq

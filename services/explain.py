@@ -1,7 +1,8 @@
 """Why is it not running? The answer as data and as one sentence, from what is stored.
 
 Every unfinished task that holds its instance up gives a reason: a dependency, a timer, a signal, a condition, a child,
-backoff, a missing executor, a dead engine. Containers give none of their own: what is inside them does.
+backoff, a limit, a paused queue, a missing executor, a dead engine. Containers give none of their own: what is inside
+them does.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from ..repositories.records import (
     TaskRow,
     TaskState,
 )
+from .explain_limits import Pace, Said, read_pace
 
 if TYPE_CHECKING:
     from ..engine.catalog import Catalog
@@ -42,9 +44,12 @@ _ORDER: Final = (
     "mutex",
     "start_at",
     "cancelling",
+    "queue_paused",
+    "pool",
     "no_executor",
     "dead_engine",
     "no_engine",
+    "limit",
     "running",
     "signal",
     "child",
@@ -118,7 +123,8 @@ class Explainer:
                     f"there is no task {path!r} in this instance.", hint="`strataflow tasks` lists them."
                 )
             children = _children(connection, rows)
-        look = _Look(view, plan, {row.path: row for row in rows}, engines, now, holder, children)
+            pace = read_pace(connection, [wanted, *rows] if wanted is not None else rows)
+        look = _Look(view, plan, {row.path: row for row in rows}, engines, now, holder, children, pace)
         reasons = tuple(look.task(path, wanted) if path is not None else look.instance())
         state = wanted.state.value if wanted is not None else view.state.value
         ordered = tuple(sorted(reasons, key=lambda reason: _ORDER.index(reason.kind)))
@@ -153,6 +159,7 @@ class _Look:
     now: int
     holder: str | None
     children: dict[str, str]
+    pace: Pace
 
     def instance(self) -> Iterator[Reason]:
         """Reasons of the whole instance."""
@@ -208,7 +215,9 @@ class _Look:
             case TaskState.PENDING:
                 return self._pending(row, node)
             case TaskState.QUEUED:
-                return self._queued(row)
+                return _said(row, self.pace.paused(row)) or self._queued(row)
+            case TaskState.BLOCKED:
+                return _said(row, self.pace.paused(row) or self.pace.refused(self.plan, row))
             case TaskState.RUNNING:
                 return self._running(row)
             case TaskState.RETRYING:
@@ -290,6 +299,10 @@ class _Look:
             text = f"{row.path} waits for the signal {row.awaits!r}{limit}"
             return Reason("signal", row.path, text, until, {"signal": row.awaits})
         return Reason("timer", row.path, f"{row.path} waits until {until}", until)
+
+
+def _said(row: TaskRow, said: Said | None) -> Reason | None:
+    return None if said is None else Reason(said.kind, row.path, said.text, said.until, said.details)
 
 
 def _names(node: PlanNode) -> list[str]:

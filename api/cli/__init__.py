@@ -17,9 +17,12 @@ from . import (
     formatting,
     inspect,
     lifecycle,
+    limits,
     logs,
+    queues,
     run,
     schedules,
+    stats,
     triggers,
     upkeep,
     worker,
@@ -37,7 +40,7 @@ _PANELS: Final = {
     "Start by itself": (schedules, triggers),
     "Look": (inspect, explaining, logs),
     "Define": (definitions, formatting),
-    "Operate": (upkeep, database),
+    "Operate": (queues, limits, stats, upkeep, database),
 }
 
 app = typer.Typer(

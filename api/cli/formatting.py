@@ -1,4 +1,4 @@
-"""`fmt`: definitions in one layout."""
+"""`fmt`: definitions in one layout; `convert`: step lists as definitions."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ __all__ = ["add_to"]
 def add_to(add: Adder) -> None:
     """Register the commands of this module."""
     add(fmt, "fmt flow.json --check")
+    add(convert, "convert steps.yaml > flow.json")
 
 
 def fmt(
@@ -51,3 +52,24 @@ def fmt(
     for file in changed:
         (note if json else say)(f"{file} {'would change' if check else 'is written'}")
     return FAILED if check and changed else OK
+
+
+def convert(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="An ordered list of steps, JSON or YAML.")],
+    *,
+    name: Annotated[
+        str | None, typer.Option("--name", metavar="NAME", help="Of the definition, instead of its title.")
+    ] = None,
+) -> None:
+    """Write a list of steps in Aura's form as a definition.
+
+    `steps` with `action`, `params`, `when`, `loop` and `on_error` become nodes; what cannot be said faithfully is
+    refused with its place.
+    """
+    import json as jsonlib
+
+    from ...services.adhoc import definition_of, read_spec
+    from ...services.formatting import format_text
+
+    document = definition_of(read_spec(file), name=name)
+    say(format_text(jsonlib.dumps(document), yaml=False, label=str(file)).rstrip())

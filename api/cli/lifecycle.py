@@ -234,7 +234,7 @@ def migrate(
     else:
         say(f"{short(instance_id)} to {to}: {found.verdict}{'' if plan else ', migrated'}.")
         for path, why in found.impossible:
-            note(f"  {path}: {why}")
+            note(f"  {path or 'the instance'}: {why}")
         for path in found.lost:
             note(f"  {path}: its output could no longer be read")
     return FAILED if plan and found.impossible else OK
@@ -249,6 +249,9 @@ def bulk(
     name: Name = None,
     labels: Labels = None,
     created_before: Created = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Every instance; needed when no other option chooses.")
+    ] = False,
     reason: Reason = None,
     db: Db = DB_DEFAULT,
     json: Json = False,
@@ -257,11 +260,17 @@ def bulk(
 
     Every option that is given must match. An instance that refuses does not stop the others; then the exit code is 1.
     """
+    from ...repositories.filters import InstanceFilter
     from ...services.operations import BULK
 
     if operation not in BULK:
         raise UsageProblem(f"there is no bulk operation {operation!r}; take one of {', '.join(BULK)}.")
     where = filter_of(state, name, labels, older=seconds_of(created_before, "--older"))
+    if everything == (where != InstanceFilter()):
+        raise UsageProblem(
+            "--all and a choice contradict each other." if everything else "nothing says which instances.",
+            hint="Choose by --state, --name, --label or --older, or write --all for every instance.",
+        )
     with _operating(db) as (_, operations):
         answers = list(operations.bulk(operation, where, reason or f"bulk {operation}"))
     refused = [each for each in answers if each.status == "refused"]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Final, NoReturn, cast
 
@@ -25,6 +27,7 @@ __all__ = [
     "again",
     "inputs_of",
     "make_options",
+    "moment_of",
     "seconds_of",
 ]
 
@@ -158,3 +161,20 @@ def seconds_of(text: str | None, option: str) -> float | None:
         return parse_duration(text) / 1_000_000
     except ValueError as exc:
         raise UsageProblem(f"{option}: {exc}.") from exc
+
+
+def moment_of(text: str | None, option: str) -> int | None:
+    """An instant in microseconds: ISO 8601, by this machine's zone where it names none, or so long ago: `10m`."""
+    if text is None:
+        return None
+    try:
+        return int(datetime.fromisoformat(text).timestamp() * 1_000_000)
+    except (ValueError, OverflowError):
+        pass
+    try:
+        return int((time.time() - (seconds_of(text, option) or 0.0)) * 1_000_000)
+    except UsageProblem as exc:
+        raise UsageProblem(
+            f"{option}: {text!r} is no instant.",
+            hint="Write 2026-11-20T08:00:00+01:00, or 10m for ten minutes ago.",
+        ) from exc

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, cast
 
@@ -29,6 +30,7 @@ from .options import (
 )
 from .output import brief, emit_json, note, say, short, show_warnings, took
 from .stopping import Stop, stop_signals
+from .usage import usage_errors
 
 if TYPE_CHECKING:
     from ...engine.starts import StartOptions
@@ -41,11 +43,22 @@ __all__ = ["add_to"]
 _GRACE_S: Final = 3.0
 _SUFFIXES: Final = (".json", ".yaml", ".yml")
 
+Queue = Annotated[
+    str | None, typer.Option("--queue", metavar="NAME", help="Queue of its tasks that name none.")
+]
+Priority = Annotated[
+    int | None,
+    typer.Option("--priority", metavar="N", help="Of its tasks that have none; higher runs first."),
+]
+Tags = Annotated[
+    list[str] | None, typer.Option("--tag", metavar="NAME", help="For `cancel --tag`; may be repeated.")
+]
+
 
 def add_to(add: Adder) -> None:
     """Register the commands of this module."""
     add(run, "run flow.json --set day=2026-11-20")
-    add(start, "start billing.nightly --set day=2026-11-20 --key 2026-11-20")
+    add(start, "start billing.nightly --set day=2026-11-20 --key 2026-11-20 --queue reports --priority 5")
     add(wait, "wait 01a1fb96 --timeout 10m")
     add(cancel, "cancel 01a1fb96")
 
@@ -127,10 +140,13 @@ def start(
         str | None,
         typer.Option("--on-duplicate", metavar="WHAT", help="return_existing, reject or queue."),
     ] = None,
+    queue: Queue = None,
+    priority: Priority = None,
     labels: Annotated[
         list[str] | None,
         typer.Option("--label", metavar="NAME=VALUE", help="For lists and bulk; may be repeated."),
     ] = None,
+    tags: Tags = None,
     delay: Annotated[
         str | None, typer.Option("--delay", metavar="DURATION", help="Begin no sooner than this: 10m.")
     ] = None,
@@ -149,11 +165,12 @@ def start(
     from ...services.container import running
 
     inputs, options = inputs_of(text, sets), make_options(db, imports, create=True)
-    chosen = _start_options(key, mutex, duplicate, labels, delay, expires)
+    chosen = _start_options(key, mutex, duplicate, [*(labels or ()), *_tags(tags)], delay, expires)
+    chosen = replace(chosen, queue=queue, priority=priority)
     path = Path(definition)
     is_file = path.suffix in _SUFFIXES or path.is_file()
     show_warnings()
-    with running(options) as services:
+    with usage_errors(), running(options) as services:
         workflows, executions = services.workflows, services.executions
         source = workflows.register(path) if is_file else workflows.find(definition)
         for warning in source.warnings:
@@ -167,6 +184,11 @@ def start(
         say(instance_id)
     if lonely:
         note(f"No worker runs on this database; start one: {again('worker', options)}")
+
+
+def _tags(tags: list[str] | None) -> list[str]:
+    """Tags are labels of their own names."""
+    return [f"tag:{tag}=1" for tag in tags or ()]
 
 
 def _start_options(  # noqa: PLR0917 - one per option
@@ -212,8 +234,13 @@ def wait(id_: Id, *, timeout: Timeout = None, db: Db = DB_DEFAULT, json: Json = 
 
 
 def cancel(
-    id_: Id,
+    id_: Annotated[
+        str | None, typer.Argument(metavar="[ID]", help="An instance's id, or its beginning.")
+    ] = None,
     *,
+    tag: Annotated[
+        str | None, typer.Option("--tag", metavar="NAME", help="Instead of an ID: every instance with it.")
+    ] = None,
     reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Kept with the instance.")] = (
         "cancelled by its user"
     ),
@@ -224,13 +251,18 @@ def cancel(
     db: Db = DB_DEFAULT,
     json: Json = False,
 ) -> None:
-    """Cancel an instance.
+    """Cancel an instance, or every instance with a tag.
 
     Nothing new starts in it, running tasks are asked to stop; it ends when they have, and `finally` has run.
     """
     from ...services.container import running
 
+    if (id_ is None) == (tag is None):
+        raise UsageProblem("name one instance, or --tag.")
     show_warnings()
+    if id_ is None:
+        _cancel_tag(db, tag or "", reason, json=json)
+        return
     with running(make_options(db)) as services:
         instance_id = services.executions.resolve(id_)
         services.executions.cancel(instance_id, reason, seconds_of(grace, "--grace"))
@@ -239,6 +271,19 @@ def cancel(
         emit_json(status.as_json())
     else:
         say(f"{short(instance_id)} is {status.state}.")
+
+
+def _cancel_tag(db: str, tag: str, reason: str, *, json: bool) -> None:
+    from ...services.container import running
+
+    with running(make_options(db)) as services:
+        answers = list(services.queues.cancel_tag(tag, reason))
+    if json:
+        emit_json(
+            [{"id": each.instance_id, "status": each.status, "problem": each.problem} for each in answers]
+        )
+    else:
+        say(f"{many(len(answers), 'instance')} with the tag {tag!r} cancelled.")
 
 
 def _follow(

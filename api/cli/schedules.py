@@ -46,6 +46,10 @@ CatchUp = Annotated[int, typer.Option("--catch-up", metavar="N", help="Most that
 Jitter = Annotated[
     str | None, typer.Option("--jitter", metavar="DURATION", help="Start up to so much later.")
 ]
+Cooldown = Annotated[
+    str | None,
+    typer.Option("--cooldown", metavar="DURATION", help="Skip an instant so soon after the last start."),
+]
 Begin = Annotated[str | None, typer.Option("--from", metavar="INSTANT", help="Not before this.")]
 End = Annotated[str | None, typer.Option("--to", metavar="INSTANT", help="Not after this.")]
 Inputs = Annotated[
@@ -149,6 +153,7 @@ def create(  # noqa: PLR0917 - one parameter an option
     misfire: Misfire = "latest",
     catch_up: CatchUp = 100,
     jitter: Jitter = None,
+    cooldown: Cooldown = None,
     begin: Begin = None,
     end: End = None,
     inputs: Inputs = None,
@@ -182,6 +187,7 @@ def update(  # noqa: PLR0917 - one parameter an option
     misfire: Misfire = "latest",
     catch_up: CatchUp = 100,
     jitter: Jitter = None,
+    cooldown: Cooldown = None,
     begin: Begin = None,
     end: End = None,
     inputs: Inputs = None,
@@ -215,6 +221,7 @@ def _spec(given: dict[str, Any]) -> ScheduleSpec:
         misfire=given["misfire"],
         catch_up=given["catch_up"],
         jitter_s=seconds_of(given["jitter"], "--jitter") or 0.0,
+        cooldown_s=seconds_of(given["cooldown"], "--cooldown") or 0.0,
         start_at=_moment(given["begin"], "--from"),
         end_at=_moment(given["end"], "--to"),
         inputs=inputs,

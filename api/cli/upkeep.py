@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TextIO
 
 import typer
 
@@ -41,12 +45,35 @@ def export(
         if to is None:
             upkeep.export(instance_id, sys.stdout)
             return
-        with to.open("w", encoding="utf-8") as out:
+        with _replacing(to) as out:
             rows = upkeep.export(instance_id, out)
     if json:
         emit_json({"id": instance_id, "file": str(to), "rows": rows})
     else:
         note(f"{short(instance_id)}: {rows} rows in {to}.")
+
+
+@contextmanager
+def _replacing(file: Path) -> Generator[TextIO]:
+    """Open a file beside this one, which takes its place when the block ends well; else nothing has happened."""
+    target = file.resolve()
+    whole = target.is_file() or not target.exists()  # a pipe or a device cannot be replaced
+    path = target.with_name(f".{target.name}.{os.getpid()}.part") if whole else target
+    try:
+        with path.open("w", encoding="utf-8") as out:
+            yield out
+            out.flush()
+            if whole and target.exists():
+                shutil.copymode(target, path)
+            if whole:
+                os.fsync(out.fileno())
+        if whole:
+            path.replace(target)
+    except OSError as exc:
+        raise UsageProblem(f"{file} cannot be written: {exc.strerror or exc}.") from exc
+    finally:
+        if whole:
+            path.unlink(missing_ok=True)
 
 
 def import_(
@@ -90,21 +117,32 @@ def purge(
     older: Annotated[
         str, typer.Option("--older", metavar="DURATION", help="Ended longer ago than this: 90d.")
     ],
+    logs: Annotated[
+        bool,
+        typer.Option(
+            "--logs", help="Delete log lines of this age instead, of live instances too; nothing else."
+        ),
+    ] = False,
     state: State = None,
     name: Name = None,
     db: Db = DB_DEFAULT,
     json: Json = False,
 ) -> None:
-    """Delete ended instances by age.
+    """Delete ended instances by age, or with --logs nothing but log lines.
 
     In small transactions, oldest first; live instances, and children of live ones, stay.
     """
     from ...services.container import reading
+    from ...services.log_retention import purge_logs
     from ...services.upkeep import Upkeep
 
-    where, age = filter_of(state, name, None), seconds_of(older, "--older")
+    where, age = filter_of(state, name, None), seconds_of(older, "--older") or 0.0
     with reading(make_options(db)) as services:
-        batches = Upkeep(services.executions.database).purge(age or 0.0, states=where.states, name=where.name)
+        database = services.executions.database
+        if logs:
+            batches = purge_logs(database, age, states=where.states, name=where.name)
+        else:
+            batches = Upkeep(database).purge(age, states=where.states, name=where.name)
         deleted = sum(batches)
     if json:
         emit_json({"deleted": deleted})

@@ -173,12 +173,12 @@ def test_retry_runs_what_failed_and_nothing_that_completed(cli: Cli) -> None:
     flaky = {"run": "core.fail", "with": {"attempts": 1}, "when": "{{ item == 2 }}"}
     one = ended(cli, {"a": NOOP, "m": {"map": [1, 2, 3], "do": flaky, "needs": ["a"]}})
     assert cli("retry", one, "--reason", "mended", "--json").json["state"] == "running"
-    refused(cli, "retry", one, saying=(one, "running"))
+    refused(cli, "retry", one, saying=(one, "running", "cannot take retry"))
     drain(cli)
     attempts = {row["path"]: row["attempt"] for row in cli("tasks", one, "--json").json}
     assert (attempts["a"], attempts["m[1]"], status(cli, one)["state"]) == (1, 2, "completed")
     assert "mended" in cli("history", one).out
-    refused(cli, "retry", one, saying=("nothing of this instance failed",))
+    refused(cli, "retry", one, saying=(f"nothing of instance {one} failed",))
     refused(cli, "retry", one, "m[7]", saying=("m[7]", "never reached"))
     refused(cli, "retry", one, "nobody", saying=("nobody", "no node"))
     cli("retry", one, "m[0]")
@@ -196,7 +196,7 @@ def test_rollback_undoes_what_followed_and_runs_it_again(cli: Cli) -> None:
     }
     one = ended(cli, nodes)
     assert cli("rollback", one, "b", "--reason", "oops").out == f"{one[:18]} is running.\n"
-    refused(cli, "rollback", one, "b", saying=(one, "running"))
+    refused(cli, "rollback", one, "b", saying=(one, "running", "cannot take rollback"))
     drain(cli)
     assert status(cli, one)["output"] == {"c": 1}
     history = [(row["path"], row["to"]) for row in cli("history", one, "--json").json]
@@ -257,13 +257,19 @@ def test_migrate_says_what_it_would_meet_then_goes_on_there(cli: Cli, flow: Flow
         cli("signal", each, "go", "--data", "3")
     assert (flow.wait(one).version, flow.wait(one).output) == (2, {"b": "new"})
     assert (flow.wait(other).version, flow.wait(other).output) == (3, {"w": 3})
+    late = cli("migrate", one, "t.flow@3", "--plan", code=1)
+    assert (late.out, late.err) == (
+        f"{one[:18]} to t.flow@3: impossible.\n",
+        "  the instance: it has ended completed\n",
+    )
+    refused(cli, "migrate", one, "t.flow@3", saying=(one, "it has ended completed", "rerun"))
 
 
 def test_an_export_shows_the_same_in_another_database(cli: Cli, tmp_path: Path) -> None:
     one = ended(cli, {"a": give({"n": 1}), "b": give("{{ nodes.a.output.missing }}")})
     file = tmp_path / "run.jsonl"
     told = cli("export", one, "--to", file, "--json").json
-    assert told == {"id": one, "file": str(file), "rows": len(file.read_text().splitlines()) - 1}
+    assert told == {"id": one, "file": str(file), "rows": len(file.read_text().splitlines()) - 2}
     assert cli("export", one).out == file.read_text(encoding="utf-8")
     other = Cli(f"sqlite:///{tmp_path / 'other.db'}", tmp_path)
     assert other("import", file).out == f"{one}\n"
@@ -275,6 +281,27 @@ def test_an_export_shows_the_same_in_another_database(cli: Cli, tmp_path: Path) 
     drain(other)
     assert other("status", forked, "--json").json["error"]["code"] == "expression"
     refused(cli, "import", str(cli.file("text", "hello")), saying=("export",))
+
+
+def test_an_export_that_is_refused_leaves_the_file_as_it_is(cli: Cli, tmp_path: Path) -> None:
+    def there() -> list[str]:
+        return sorted(path.name for path in tmp_path.iterdir() if "jsonl" in path.name)
+
+    done = ended(cli, {"a": NOOP}, name="t.done", file="done.json")
+    live = start(cli, {"w": {"wait": {"signal": "go"}}})
+    file = cli.file("run.jsonl", "precious")
+    file.chmod(0o600)
+    link = tmp_path / "link.jsonl"
+    link.symlink_to(file)
+    refused(cli, "export", live, "--to", str(file), saying=("ended",))
+    assert (file.read_text(), there()) == ("precious", ["link.jsonl", "run.jsonl"])
+    cli("export", done, "--to", link)
+    assert link.is_symlink()
+    assert (file.read_text(), file.stat().st_mode & 0o777) == (cli("export", done).out, 0o600)
+    assert cli("export", done, "--to", "/dev/null").out == ""
+    assert there() == ["link.jsonl", "run.jsonl"]
+    ran = cli("export", done, "--to", tmp_path / "none" / "run.jsonl", code=2)
+    assert "none/run.jsonl cannot be written: No such file or directory" in ran.err
 
 
 def test_delete_and_purge_take_what_has_ended_and_free_its_key(cli: Cli) -> None:
@@ -315,7 +342,14 @@ def test_bulk_does_it_to_what_matches_and_says_what_refused(cli: Cli) -> None:
     assert {each["id"] for each in ended_} == {*core, late}
     states = {each["id"]: each["state"] for each in cli("list", "--json").json}
     assert states == {core[0]: "cancelled", core[1]: "cancelled", late: "cancelled", other: "pending"}
-    cli("bulk", "cancel", "--state", "pending", "--json")
+    for args, said in ((("--all", "--state", "pending"), "contradict"), ((), "--all")):
+        assert said in cli("bulk", "cancel", *args, code=2).err
+    assert status(cli, other)["state"] == "pending", "nothing was done"
+    asked = cli("bulk", "cancel", "--all", "--json").json
+    assert {each["id"]: each["status"] for each in asked} == {
+        **dict.fromkeys((*core, late), "ignored"),
+        other: "accepted",
+    }
     drain(cli)
     cli("bulk", "retry", "--name", "t.other", "--state", "cancelled")
     assert status(cli, other)["state"] == "running"
