@@ -19,12 +19,13 @@ from typing import Any
 
 import psycopg
 
+from bench.queues import limits, queue
 from bench.raw import raw_steps
 from bench.server import durable_postgres
 from bench.workloads import Figure, chains, fan_out, latencies, singles
 from strataflow.repositories.migrate import upgrade
 
-_WORKLOADS = ("chains", "singles", "fan_out", "latencies")
+_WORKLOADS = ("chains", "singles", "fan_out", "latencies", "queue", "limits")
 
 
 def _measure(workload: str, url: str, scale: float) -> list[Figure]:
@@ -35,6 +36,10 @@ def _measure(workload: str, url: str, scale: float) -> list[Figure]:
             return [singles(url, max(100, int(4000 * scale)))]
         case "fan_out":
             return [fan_out(url, max(500, int(10_000 * scale)))]
+        case "queue":
+            return [queue(url, max(100, int(4000 * scale)))]
+        case "limits":
+            return limits(url, max(300, int(5_000 * scale)))
         case _:
             return latencies(url, max(20, int(300 * scale)))
 

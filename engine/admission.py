@@ -1,4 +1,4 @@
-"""One instance of a batch while it folds, and the refusal of starts whose queue is full. For `transaction`."""
+"""What a batch takes: an instance while it folds, ready tasks in their turn, starts unless their queue is full."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Final
 
-from ..repositories.batch import Batch
-from .batching import BatchReport, Pending
+from ..repositories.batch import Batch, Opening
+from ..repositories.records import TaskRow
+from .batching import BatchReport, Pending, Wishes
 from .decide import Decision
 from .draft import Snapshot
 from .errors import QueueFull
@@ -16,7 +17,7 @@ from .limits import Control
 from .plan import Plan
 from .rows import DEFAULT_QUEUE
 
-__all__ = ["Work", "refuse_full"]
+__all__ = ["Work", "in_turn", "refuse_full"]
 
 
 @dataclass(slots=True)
@@ -31,6 +32,15 @@ class Work:
     own_claims: int = 0
     internal: bool = False
     decision: Decision | None = None
+
+
+def in_turn(opening: Opening, wishes: Wishes, control: Control) -> list[TaskRow]:
+    """Ready tasks in the order in which they are to be taken, without those of paused queues."""
+    ready = opening.ready
+    if wishes.strategy is not None and ready:
+        ready = list(wishes.strategy.order(ready))
+    paused = control.paused
+    return [row for row in ready if row.queue not in paused] if paused else ready
 
 
 def refuse_full(batch: Batch, control: Control, works: dict[str, Work], report: BatchReport) -> None:

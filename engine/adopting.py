@@ -84,6 +84,7 @@ def _row(definition: str, name: str, rule: ScheduleRule, now: int) -> ScheduleRo
         misfire=rule.misfire,
         catch_up=rule.catch_up,
         jitter=rule.jitter,
+        cooldown=0,
         start_at=rule.start_at,
         end_at=rule.end_at,
         inputs=None if rule.inputs is None else encode(rule.inputs.source),

@@ -108,6 +108,7 @@ class Parts:
             self._load_checkpoint,
             spawn=self._child,
             joint=JointTransactions(self.database, self.plans, self._recorded),
+            hooks=config.hooks,
         )
         self.scheduler.dispatcher = self.dispatcher
         self.ears = Ears(url, self._heard, enabled=config.notify)
@@ -186,7 +187,7 @@ class Parts:
 
     def _quiet_within(self, seconds: float) -> bool:
         deadline = time.monotonic() + seconds
-        while self.scheduler.busy or self.dispatcher.running:
+        while self.writer.working or self.scheduler.busy or self.dispatcher.running:
             if time.monotonic() >= deadline:
                 return False
             time.sleep(0.005)

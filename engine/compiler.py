@@ -7,6 +7,7 @@ instances.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from .analysis import analyse
@@ -14,6 +15,7 @@ from .collection import uncollected
 from .definition import Definition
 from .errors import DefinitionError, Problem
 from .graph import assemble_plan
+from .node_types import Expansion, expand_node_types
 from .parser import Reading, read_definition
 from .plan import Plan
 from .problems import in_document_order
@@ -43,14 +45,17 @@ def compile_definition(
     definition_id: str = "",
     version: int = 0,
     executor_severity: Severity = "error",
+    node_types: Mapping[str, Expansion] = MappingProxyType({}),
 ) -> tuple[Definition, Plan, list[Problem]]:
     """Parse, validate and plan a document; the problems returned are warnings.
+
+    `node_types` are verbs from outside, which are written out first.
 
     Raises:
         DefinitionError: the document is refused; holds all problems, in document order.
     """
     with uncollected():
-        reading = read_definition(source)
+        reading = read_definition(expand_node_types(source, node_types))
         definition = reading.definition
         if definition is None:
             raise DefinitionError(reading.problems)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from .hooks import RunHooks
 from .membership import Lease
 from .secrets import Secrets
+from .strategy import ClaimStrategy
 
 __all__ = ["EngineConfig"]
 
@@ -37,6 +39,10 @@ class EngineConfig:
     tune_gc: bool = True
     #: Gives the value of `secrets.NAME`; None = the environment variable STRATAFLOW_SECRET_NAME.
     secret: Secrets | None = None
+    #: Called around every attempt that this engine runs.
+    hooks: RunHooks | None = None
+    #: In which order ready tasks are taken; None = by priority, then by age.
+    strategy: ClaimStrategy | None = None
 
     def __post_init__(self) -> None:
         bounds = {

@@ -14,7 +14,8 @@
     ├── StaleLease             the caller no longer holds the task; its result was dropped
     ├── EngineStopped          this engine is not running
     ├── WaitTimeout            the instance did not end in time
-    └── WorkflowFailed         `run` ended in another state than completed
+    ├── WorkflowFailed         `run` ended in another state than completed
+    └── TaskFailed             the result of a task is asked for that did not succeed
 
 Every error has `code` (stable, for programs) and `hint` (what to do next, for people).
 """
@@ -40,6 +41,8 @@ __all__ = [
     "QueueFull",
     "SchemaError",
     "StaleLease",
+    "TaskFailed",
+    "TaskFailure",
     "WaitTimeout",
     "WorkflowFailed",
 ]
@@ -201,3 +204,36 @@ class WorkflowFailed(EngineError):
     def __init__(self, message: str, *, status: Any) -> None:
         self.status = status
         super().__init__(message)
+
+
+@dataclass(slots=True, frozen=True)
+class TaskFailure:
+    """Why a task, or its last attempt, failed."""
+
+    #: `task.<Class>` of what the handler raised, or the engine's own: `timeout`, `no_executor`, `output`, …
+    code: str
+    message: str
+    #: Of what the handler raised; its end, if it is long.
+    traceback: str | None = None
+    #: Which attempt failed, from 1; 0 when none began.
+    attempt: int = 0
+    #: In a composition: which of its steps failed, such as `step2_transform`.
+    step: str | None = None
+    details: Any = None
+
+    def __str__(self) -> str:
+        where = f"{self.step}: " if self.step else ""
+        return f"{where}{self.message} [{self.code}]"
+
+
+class TaskFailed(EngineError):
+    """Raised when the result of a task is asked for that failed, was cancelled, or expired."""
+
+    code = "task_failed"
+
+    def __init__(self, task_id: str, state: str, failure: TaskFailure | None) -> None:
+        self.task_id = task_id
+        #: How it ended: a value of `TaskState`.
+        self.task_state = state
+        self.failure = failure
+        super().__init__(f"task {task_id} {state}" + (f": {failure}" if failure is not None else ""))

@@ -20,9 +20,7 @@ from .transaction import Transaction
 from .translate import engine_errors
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
-
-    from ..repositories.database import Database
+    from ..repositories.database import Database, Session
     from .plans import PlanCache
 
 __all__ = ["JointTransactions"]
@@ -57,7 +55,7 @@ class JointTransactions:
             report = self._complete(connection, ended(transaction.value))
         self._recorded(report)
 
-    def _complete(self, connection: Connection, event: TaskEnded) -> BatchReport:
+    def _complete(self, connection: Session, event: TaskEnded) -> BatchReport:
         transaction = Transaction(joined(connection, self._database.url), self._plans)
         standing = Standing(event.engine, 0, 0, executes=False, executors=frozenset())
         report = transaction.run([Pending(event)], standing, Wishes())

@@ -23,6 +23,7 @@ __all__ = [
     "Succeeded",
     "Suspended",
     "Turned",
+    "is_internal",
 ]
 
 
@@ -173,3 +174,8 @@ Outcome = (
     | Entered
     | Released
 )
+
+
+def is_internal(outcome: Outcome) -> bool:
+    """Did the attempt fail because of the engine itself?"""
+    return isinstance(outcome, Failed) and outcome.error.code == "internal"

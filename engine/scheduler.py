@@ -215,7 +215,11 @@ class TaskScheduler:
             # Rows of instances that another engine holds are skipped, so look at more when there is another one.
             peek = min(_MAX_PEEK, max(8, free * _PEEK_PER_SLOT if self.others_alive else free))
             served = tuple(queue for queue in self._queues if queue not in self._paused)
-            claim = ClaimWish(served, tuple(self.executors()), peek, tuple(sorted(self._freed)))
+            strategy = self._config.strategy
+            each = peek if strategy is None else max(peek, strategy.window)
+            total = peek if strategy is None else min(_MAX_PEEK, each * len(served))
+            freed = tuple(sorted(self._freed))
+            claim = ClaimWish(served, tuple(self.executors()), each, freed, total)
             self._freed = set()
         due = _DUE_LIMIT if self._look_due else 0
         self._look_due = False
@@ -228,6 +232,7 @@ class TaskScheduler:
             floor=self._waiting,
             suspects=suspects,
             queues=self._served,
+            strategy=self._config.strategy,
         )
 
     def committed(self, report: BatchReport) -> None:

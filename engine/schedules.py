@@ -27,9 +27,7 @@ from .outputs import iso
 from .starts import StartOptions, prepare_start
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
-
-    from ..repositories.database import Database
+    from ..repositories.database import Database, Session
     from .catalog import Catalog
     from .events import StartInstance
 
@@ -60,7 +58,7 @@ class _Round:
     Messages are submitted after the commit, and found by any engine if this one dies first.
     """
 
-    connection: Connection
+    connection: Session
     now: int
     messages: list[MessageRow] = field(default_factory=list[MessageRow])
 
@@ -163,6 +161,10 @@ class Scheduler:
         if known is not None and known.outcome == "started":
             return known
         policy = overlap or row.overlap
+        if row.cooldown and overlap is None:
+            last = schedule_store.last_start(round_.connection, row.id)
+            if last is not None and at - last < row.cooldown:
+                return round_.written(row, at, kind, reason="too soon after the last start")
         watches = policy in {"skip", "cancel"}
         live = schedule_store.live_runs(round_.connection, row.id) if watches else []
         if live and policy == "skip":
@@ -180,9 +182,7 @@ class Scheduler:
         round_.send(start_message(event, f"schedule:{row.id}:{at}", round_.now))
         return round_.written(row, at, kind, instance_id=event.instance_id)
 
-    def _start_of(
-        self, connection: Connection, row: ScheduleRow, at: int, policy: str
-    ) -> StartInstance | str:
+    def _start_of(self, connection: Session, row: ScheduleRow, at: int, policy: str) -> StartInstance | str:
         """The start of one instant, or why there is nothing to start."""
         registered = self._catalog.find(_reference(row))
         plan = self._catalog.plan(registered.id)

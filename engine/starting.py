@@ -206,7 +206,7 @@ class Starting:
             row.attempt += 1
             draft.slots -= 1
             row.started_at = draft.now
-        else:
+        elif row.executor is None:
             row.started_at = row.started_at or draft.now
         self.apply(row, TaskEvent.CLAIM, reason, is_new=is_new)
         row.holds, row.blocked_at = holds, None

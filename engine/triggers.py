@@ -27,9 +27,7 @@ from .schedules import derived_id, rendered
 from .starts import StartOptions, prepare_start
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
-
-    from ..repositories.database import Database
+    from ..repositories.database import Database, Session
     from .catalog import Catalog
     from .events import StartInstance
 
@@ -93,7 +91,7 @@ class Emitter:
 
     def _offer(
         self,
-        connection: Connection,
+        connection: Session,
         trigger: TriggerRow,
         event: dict[str, Any],
         now: int,

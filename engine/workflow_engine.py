@@ -214,7 +214,7 @@ class WorkflowEngine(Control):
 
     def _registered(self, definition: Definition) -> Registered:
         if isinstance(definition, Registered):
-            return definition
+            return self.parts.catalog.current(definition)
         if isinstance(definition, str) and not definition.lstrip().startswith("{"):
             try:
                 return self.parts.catalog.find(definition)

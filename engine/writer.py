@@ -25,7 +25,7 @@ from ..repositories.url import DatabaseUrl
 from .errors import Conflict, DatabaseUnavailable, EngineError, EngineStopped
 from .events import Applied, CancelInstance, StartInstance, TaskEnded
 from .membership import Membership
-from .outcomes import Failed, Outcome
+from .outcomes import Failed, is_internal
 from .plans import PlanCache
 from .transaction import BatchReport, Pending, Standing, Transaction, Wishes
 
@@ -181,7 +181,7 @@ class _Runner:
         """An event that cannot be written by itself. An outcome becomes Failed(internal), so that its task ends."""
         log.error("an event was refused: %s", cause, extra={"action": "event_refused"})
         event = pending.event
-        if isinstance(event, TaskEnded) and not _is_internal(event.outcome):
+        if isinstance(event, TaskEnded) and not is_internal(event.outcome):
             error = TaskError(
                 "internal", f"the outcome cannot be written: {type(cause).__name__}", retryable=False
             )
@@ -275,6 +275,8 @@ class GroupCommitWriter(_Runner):
     """One thread, one transaction at a time, everything that gathered meanwhile in the next one."""
 
     _thread: threading.Thread | None = None
+    #: A batch is on its way: what it claims is not known yet.
+    working = False
 
     def start(self) -> None:
         """Start the thread; idempotent."""
@@ -324,13 +326,13 @@ class GroupCommitWriter(_Runner):
 
     def _take(self) -> list[Pending] | None:
         with self._signal:
+            self.working = False
             while not self._queue and not self._poked and not self.stopping.is_set():
                 self._signal.wait()
             if self.stopping.is_set() and not self._queue:
                 return None
-            self._poked = False
-            queue = self._queue
-            return [queue.popleft() for _ in range(min(len(queue), MAX_BATCH))]
+            self._poked, self.working = False, True
+            return [self._queue.popleft() for _ in range(min(len(self._queue), MAX_BATCH))]
 
     def _loop(self) -> None:
         while (pendings := self._take()) is not None:
@@ -380,10 +382,6 @@ class InlineWriter(_Runner):
 
     def _requeue(self, pending: Pending) -> None:
         self._again.append(pending)
-
-
-def _is_internal(outcome: Outcome) -> bool:
-    return isinstance(outcome, Failed) and outcome.error.code == "internal"
 
 
 def _answer(pending: Pending, answer: Applied | EngineError) -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from .entry import ExecutorEntry, check_domain_name, check_executor, make_entry, split_name
 from .errors import DuplicateExecutor
 
-__all__ = ["ExecutorDomain", "RegistryProblem"]
+__all__ = ["ExecutorDomain", "NodeType", "RegistryProblem"]
 
 E = TypeVar("E")
+#: Makes a node of the language of what stands under the type's name.
+NodeType = Callable[[Any], Mapping[str, Any]]
+N = TypeVar("N", bound=NodeType)
 
 
 class ExecutorDomain:
@@ -24,6 +27,8 @@ class ExecutorDomain:
         self.name = check_domain_name(name)
         self._builders: dict[str, Callable[[], ExecutorEntry]] = {}
         self._entries: dict[str, ExecutorEntry] = {}
+        #: Verbs that this domain brings: full name → what writes a node of the language in its place.
+        self.node_types: dict[str, NodeType] = {}
 
     def executor(
         self, name: str, *, config: object = None, description: str | None = None, inline: bool = False
@@ -37,6 +42,17 @@ class ExecutorDomain:
         def declare(executor: E) -> E:
             self.add(name, executor, config=config, description=description, inline=inline)
             return executor
+
+        return declare
+
+    def node_type(self, name: str) -> Callable[[N], N]:
+        """Decorate a function as the node type `<domain>.<name>`: it makes a node of what stands under that name."""
+
+        def declare(expand: N) -> N:
+            full = f"{self.name}.{name}"
+            split_name(full)
+            self.node_types[full] = expand
+            return expand
 
         return declare
 

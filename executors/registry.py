@@ -13,8 +13,8 @@ from typing import Any
 
 from .base import Json
 from .config import Problems
-from .domain import ExecutorDomain, RegistryProblem
-from .entry import ExecutorEntry, make_entry
+from .domain import ExecutorDomain, NodeType, RegistryProblem
+from .entry import ExecutorEntry, make_entry, split_name
 from .errors import DuplicateExecutor, ExecutorDisabled, InvalidExecutor, RegistryError, UnknownExecutor
 from .health import check_health
 from .plugins import import_domains, installed_domains
@@ -28,6 +28,8 @@ class ExecutorRegistry:
     def __init__(self, *, allow: Mapping[str, bool] | None = None) -> None:
         self._entries: dict[str, ExecutorEntry] = {}
         self._allow = dict(allow or {})
+        #: Verbs from outside: name → what writes a node of the language in its place.
+        self.node_types: dict[str, NodeType] = {}
         #: What `load_entry_points` could not load.
         self.problems: list[RegistryProblem] = []
 
@@ -66,7 +68,16 @@ class ExecutorRegistry:
         entries = [domain.entry(name) for name in domain.names()]
         self._refuse_duplicates(entries)
         self._entries.update((entry.name, entry) for entry in entries)
+        self.node_types |= domain.node_types
         return entries
+
+    def register_node_type(self, name: str, expand: NodeType) -> None:
+        """Let definitions say `{"domain.name": …}`: `expand` writes a node of the language in its place.
+
+        It gets what stands under the name, and is called before the definition is checked. Raises InvalidExecutor.
+        """
+        split_name(name)
+        self.node_types[name] = expand
 
     def get_executor(self, name: str) -> ExecutorEntry:
         """The entry of a name. Raises UnknownExecutor, or ExecutorDisabled with how to switch it on."""
@@ -114,6 +125,7 @@ class ExecutorRegistry:
         """Register every installed plugin; what fails is added to `problems` and returned. Never raises."""
         found: list[RegistryProblem] = []
         for domain, source in installed_domains(found):
+            self.node_types |= domain.node_types
             for name in domain.names():
                 try:
                     entry = domain.entry(name)

@@ -28,22 +28,35 @@ if TYPE_CHECKING:
         QueueFull,
         SchemaError,
         StaleLease,
+        TaskFailed,
+        TaskFailure,
         WaitTimeout,
         WorkflowFailed,
     )
+    from strataflow.engine.hooks import RunHooks
     from strataflow.engine.membership import Lease
     from strataflow.engine.quick import run
     from strataflow.engine.starts import StartOptions
     from strataflow.engine.status import WorkflowStatus
+    from strataflow.engine.strategy import FairShare
     from strataflow.engine.workflow_engine import WorkflowEngine
     from strataflow.executors.base import ExecutionContext, TaskContext
     from strataflow.executors.domain import ExecutorDomain
     from strataflow.executors.errors import ExecutorError, NonRetryable
     from strataflow.executors.registry import ExecutorRegistry
+    from strataflow.services.results import MemoryResults, ResultStore, SqlResults
+    from strataflow.services.tasks.async_result import AsyncResult
+    from strataflow.services.tasks.builder import task_builder
+    from strataflow.services.tasks.config import Task, TaskConfig
+    from strataflow.services.tasks.records import TaskRecord
+    from strataflow.services.tasks.states import TaskState
+    from strataflow.services.tasks.system import TaskSystem
+    from strataflow.services.tasks.values import Progress
 
 __version__ = "0.1.0"
 
 _HOME = {
+    "AsyncResult": "services.tasks.async_result",
     "Conflict": "engine.errors",
     "DatabaseUnavailable": "engine.errors",
     "DefinitionError": "engine.errors",
@@ -58,17 +71,30 @@ _HOME = {
     "IllegalTransition": "engine.errors",
     "InputError": "engine.errors",
     "Lease": "engine.membership",
+    "MemoryResults": "services.results",
     "NonRetryable": "executors.errors",
     "NotFound": "engine.errors",
     "PayloadError": "engine.errors",
-    "QueueFull": "engine.errors",
     "Problem": "engine.errors",
+    "Progress": "services.tasks.values",
+    "QueueFull": "engine.errors",
     "Registered": "engine.catalog",
+    "ResultStore": "services.results",
+    "RunHooks": "engine.hooks",
     "SchemaError": "engine.errors",
     "Scope": "engine.builder",
+    "SqlResults": "services.results",
     "StaleLease": "engine.errors",
+    "FairShare": "engine.strategy",
     "StartOptions": "engine.starts",
+    "Task": "services.tasks.config",
+    "TaskConfig": "services.tasks.config",
     "TaskContext": "executors.base",
+    "TaskFailed": "engine.errors",
+    "TaskFailure": "engine.errors",
+    "TaskRecord": "services.tasks.records",
+    "TaskState": "services.tasks.states",
+    "TaskSystem": "services.tasks.system",
     "WaitTimeout": "engine.errors",
     "Workflow": "engine.builder",
     "WorkflowEngine": "engine.workflow_engine",
@@ -76,9 +102,11 @@ _HOME = {
     "WorkflowStatus": "engine.status",
     "expr": "engine.builder",
     "run": "engine.quick",
+    "task_builder": "services.tasks.builder",
 }
 
 __all__ = [
+    "AsyncResult",
     "Conflict",
     "DatabaseUnavailable",
     "DefinitionError",
@@ -90,20 +118,33 @@ __all__ = [
     "ExecutorError",
     "ExecutorRegistry",
     "ExpressionError",
+    "FairShare",
     "IllegalTransition",
     "InputError",
     "Lease",
+    "MemoryResults",
     "NonRetryable",
     "NotFound",
     "PayloadError",
     "Problem",
+    "Progress",
     "QueueFull",
     "Registered",
+    "ResultStore",
+    "RunHooks",
     "SchemaError",
     "Scope",
+    "SqlResults",
     "StaleLease",
     "StartOptions",
+    "Task",
+    "TaskConfig",
     "TaskContext",
+    "TaskFailed",
+    "TaskFailure",
+    "TaskRecord",
+    "TaskState",
+    "TaskSystem",
     "WaitTimeout",
     "Workflow",
     "WorkflowEngine",
@@ -112,6 +153,7 @@ __all__ = [
     "__version__",
     "expr",
     "run",
+    "task_builder",
 ]
 
 

@@ -34,6 +34,8 @@ __all__ = ["Batch", "Changes", "CheckpointRow", "ClaimWish", "Opening", "Progres
 #: Parked signals of one name that one decision looks at.
 _PARKED: Final = 1_000
 _BULK: Final = bulk_statements()
+#: Tasks blocked on one counter that one look takes in: few fit, and whoever lets one in looks again.
+_BLOCKED: Final = 16
 #: Looking a state up by its text is several times cheaper than calling the enum.
 _TASK_STATES: Final = {state.value: state for state in TaskState}
 _INSTANCE_STATES: Final = {state.value: state for state in InstanceState}
@@ -72,6 +74,8 @@ class ClaimWish:
     limit: int
     #: Counters of limits that have room: tasks blocked on them are looked at, too.
     counters: tuple[str, ...] = ()
+    #: Ready tasks of all queues together; `limit` is what one queue gives at most. 0 = the same.
+    total: int = 0
 
 
 @dataclass(slots=True)
@@ -215,7 +219,7 @@ class Batch:
                 self.insert_keys(new_keys)
             locked = db.lock_instances(instance_ids) if instance_ids else None
             due = db.peek_due(due_limit) if due_limit else None
-            ready = db.peek_ready(claim.queues, claim.executors, claim.limit) if claim else None
+            ready = self._peek_ready(claim) if claim else None
             blocked = self._peek_blocked(claim)
             clock = db.clock()
             epoch = db.run("setting_get", {"name": "control"})
@@ -238,10 +242,14 @@ class Batch:
                 epoch=found[0][0] if found else 0,
             )
 
+    def _peek_ready(self, claim: ClaimWish) -> tuple[Any, Any]:
+        return self._db.peek_ready(claim.queues, claim.executors, claim.limit, claim.total or claim.limit)
+
     def _peek_blocked(self, claim: ClaimWish | None) -> tuple[Any, Any] | None:
         if claim is None or not claim.counters:
             return None
-        return self._db.peek_blocked(claim.counters, claim.queues, claim.executors, claim.limit)
+        limit = min(claim.limit, _BLOCKED)
+        return self._db.peek_blocked(claim.counters, claim.queues, claim.executors, limit)
 
     def read_control(self) -> tuple[list[str], list[QueueRow]]:
         """What people have set: names of counters, and queues."""

@@ -63,7 +63,9 @@ class Connection(Protocol):
         """Read task rows by primary key, without locks."""
         ...
 
-    def peek_ready(self, queues: Sequence[str], executors: Sequence[str], limit: int) -> tuple[Any, Any]:
+    def peek_ready(
+        self, queues: Sequence[str], executors: Sequence[str], limit: int, total: int
+    ) -> tuple[Any, Any]:
         """Lock (skipping) the instances at the head of the ready index, then read those tasks: two handles."""
         ...
 

@@ -74,6 +74,7 @@ class Schedule(Base, table=True):
     misfire: str = col(String(16), default="latest")
     catch_up: int = col(Integer(), default="100")
     jitter: int = col(BigInteger(), default="0")
+    cooldown: int = col(BigInteger(), default="0")
     start_at: int | None = big(null=True)
     end_at: int | None = big(null=True)
     #: JSON; templates read `instance.scheduled_for`.

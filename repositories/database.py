@@ -8,7 +8,7 @@ logged or shown, only its `label`, for it may hold a password.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, cast
 
@@ -35,11 +35,15 @@ from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 from .clock import now_us
 from .dialect import SqliteConnection, postgres_session, sqlite_session
 from .errors import ConnectionLost, RepositoryError
-from .statements import PG_CLOCK
+from .statements import PG_CLOCK, single_statements
+from .tables import JOURNAL_SEQUENCE
 from .translation import translated
 from .url import DatabaseUrl
 
-__all__ = ["Database", "UnusableDatabase", "clock", "explained", "insert_into"]
+__all__ = ["Database", "Session", "UnusableDatabase", "clock", "draw_numbers", "explained", "insert_into"]
+
+#: What `read` and `write` give: one transaction, that the views and stores of this layer take first.
+Session = Connection
 
 #: Connections of one process for reads, and for its short writes; what a server sees is their sum times processes.
 READ_CONNECTIONS: Final = 4
@@ -189,6 +193,17 @@ def clock(connection: Connection) -> ColumnElement[int]:
     if connection.dialect.name == "postgresql":
         return literal_column(PG_CLOCK, BigInteger())
     return literal(now_us())  # SQLite runs in this process: its clock is ours
+
+
+def draw_numbers(connection: Connection, count: int) -> Sequence[int]:
+    """Draw ascending numbers from the sequence that journal, log lines and signals share."""
+    if connection.dialect.name == "postgresql":
+        drawn = select(JOURNAL_SEQUENCE.next_value()).select_from(func.generate_series(1, count))
+        return sorted(connection.scalars(drawn))
+    last: int = connection.execute(
+        single_statements("sqlite")["number"], {"name": "journal", "count": count}
+    ).scalar_one()
+    return range(last - count + 1, last + 1)
 
 
 def insert_into(connection: Connection, table: Table) -> Any:

@@ -159,11 +159,14 @@ class PostgresConnection:
         arrays = {"ids": array_literal(ids, numeric=False), "paths": array_literal(paths, numeric=False)}
         return self.run("read_tasks", arrays)
 
-    def peek_ready(self, queues: Sequence[str], executors: Sequence[str], limit: int) -> tuple[Any, Any]:
+    def peek_ready(
+        self, queues: Sequence[str], executors: Sequence[str], limit: int, total: int
+    ) -> tuple[Any, Any]:
         wanted = {
             "queues": array_literal(queues, numeric=False),
             "executors": array_literal(executors, numeric=False),
             "peek": limit,
+            "total": total,
         }
         return self.run("ready_lock", wanted), self.run("ready_read", wanted)
 
@@ -340,13 +343,15 @@ class SqliteConnection:
     def read_tasks(self, ids: Sequence[str], paths: Sequence[str]) -> Any:
         return self._each("get_task", zip(ids, paths, strict=True))
 
-    def peek_ready(self, queues: Sequence[str], executors: Sequence[str], limit: int) -> tuple[Any, Any]:
+    def peek_ready(
+        self, queues: Sequence[str], executors: Sequence[str], limit: int, total: int
+    ) -> tuple[Any, Any]:
         names, found = json.dumps(list(executors)), list[Row]()
         for queue in queues:
             wanted = {"queue": queue, "executors": names, "peek": limit, **_NO_OFFSET}
             found += self.rows(self.run("ready_read", wanted))
         found.sort(key=lambda row: (-row[_PRIORITY], row[_READY_AT]))
-        return self.lock_instances([row[0] for row in found[:limit]]), found[:limit]
+        return self.lock_instances([row[0] for row in found[:total]]), found[:total]
 
     def peek_blocked(
         self, counters: Sequence[str], queues: Sequence[str], executors: Sequence[str], limit: int

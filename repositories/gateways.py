@@ -6,7 +6,7 @@ from . import definitions, views
 from .database import Database
 from .definitions import DefinitionBody, StoredDefinition
 from .readmodels import HistoryRow, InstanceSummary, InstanceView, LogEntry
-from .records import InstanceState, TaskRow
+from .records import DefinitionState, InstanceState, TaskRow
 
 __all__ = ["InstanceRepository", "LogRepository", "TaskRepository", "WorkflowRepository"]
 
@@ -25,9 +25,19 @@ class WorkflowRepository(_Repository):
             return definitions.get(connection, definition_id)
 
     def by_name(self, name: str, version: int | None = None) -> DefinitionBody | None:
-        """One version by name; without a version the active one, else the newest."""
+        """One version by name; without a version the active one, else the newest draft."""
         with self._database.read() as connection:
             return definitions.by_name(connection, name, version, latest=True)
+
+    def state_of(self, definition_id: str) -> DefinitionState | None:
+        """What a version is now: draft, active, deprecated, archived."""
+        with self._database.read() as connection:
+            return definitions.state_of(connection, definition_id)
+
+    def newest(self, name: str) -> StoredDefinition | None:
+        """The newest version of a name, whatever its state."""
+        with self._database.read() as connection:
+            return next(iter(definitions.listing(connection, name=name, limit=1)), None)
 
     def store(
         self, *, definition_id: str, name: str, digest: str, body: str, now: int, activate: bool

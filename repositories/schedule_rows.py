@@ -26,6 +26,8 @@ class ScheduleRow:
     misfire: str
     catch_up: int
     jitter: int
+    #: An instant so soon after the last start is skipped.
+    cooldown: int
     start_at: int | None
     end_at: int | None
     inputs: str | None

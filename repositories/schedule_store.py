@@ -24,6 +24,7 @@ __all__ = [
     "firing",
     "firings",
     "is_asked_for",
+    "last_start",
     "live_runs",
     "lock_schedule",
     "next_firing",
@@ -136,6 +137,14 @@ def add_firings(connection: Connection, rows: Iterable[FiringRow]) -> None:
     for row in rows:
         insert = insert_into(connection, FIRINGS).values(**asdict(row))
         connection.execute(insert.on_conflict_do_nothing())
+
+
+def last_start(connection: Connection, schedule_id: str) -> int | None:
+    """The latest instant of a schedule that started something."""
+    started = select(func.max(FIRINGS.c.at)).where(
+        FIRINGS.c.schedule_id == schedule_id, FIRINGS.c.outcome == "started"
+    )
+    return connection.execute(started).scalar()
 
 
 def put_firing(connection: Connection, row: FiringRow) -> None:

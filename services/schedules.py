@@ -47,6 +47,8 @@ class ScheduleSpec:
     misfire: str = "latest"
     catch_up: int = 100
     jitter_s: float = 0.0
+    #: An instant so soon after the last start is skipped.
+    cooldown_s: float = 0.0
     start_at: datetime | None = None
     end_at: datetime | None = None
     #: May hold templates that read `instance.scheduled_for`.
@@ -69,6 +71,7 @@ def schedule_json(row: ScheduleRow) -> dict[str, Any]:
         "overlap": row.overlap,
         "misfire": row.misfire,
         "jitter_s": row.jitter / 1_000_000,
+        "cooldown_s": row.cooldown / 1_000_000,
         "next_at": iso(row.next_at),
         "runs": row.runs,
         "skips": row.skips,
@@ -243,6 +246,7 @@ class SchedulerService:
             misfire=spec.misfire,
             catch_up=spec.catch_up,
             jitter=round(spec.jitter_s * 1_000_000),
+            cooldown=round(spec.cooldown_s * 1_000_000),
             start_at=None if spec.start_at is None else _micros(spec.start_at),
             end_at=None if spec.end_at is None else _micros(spec.end_at),
             inputs=None if spec.inputs is None else encode(spec.inputs),

@@ -106,6 +106,7 @@ def _schedules() -> None:
         _required("misfire", sa.String(16), "latest"),
         _required("catch_up", sa.Integer(), "100"),
         _required("jitter", sa.BigInteger(), "0"),
+        _required("cooldown", sa.BigInteger(), "0"),
         _optional("start_at", sa.BigInteger()),
         _optional("end_at", sa.BigInteger()),
         _optional("inputs", sa.Text()),

@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from strataflow.repositories.migrate import VERSION_TABLE
+from strataflow.repositories.migrate import HEAD, VERSION_TABLE
 from tests.support.cli import Cli
 
 NOOP = {"run": "core.noop"}
@@ -67,7 +67,8 @@ REFUSED = {
     "wrong shape": (document([]), ["/nodes"]),
     "no verb": (document({"a": {"with": 1}}), ["/nodes/a"]),
     "unknown field": (document({"a": {**NOOP, "retries": 3}}), ["/nodes/a/retries"]),
-    "a later field": (document({"a": NOOP}, schedule={"cron": "* * * * *"}), ["/schedule"]),
+    "a field of no version": (document({"a": NOOP}, retention={"days": 7}), ["/retention"]),
+    "a broken schedule": (document({"a": NOOP}, schedule={"cron": "61 * * * *"}), ["/schedule/cron", "61"]),
     "unknown executor": (document({"a": {"run": "core.nop"}}), ["/nodes/a/run", "core.noop"]),
     "bad config": (document({"a": {"run": "core.sleep", "with": {}}}), ["/nodes/a/with", "seconds"]),
     "cycle": (document(CYCLE), ["a → b → c → a"]),
@@ -294,7 +295,7 @@ def test_a_newer_schema_is_left_alone(db_url: str, tmp_path: Path) -> None:
     flow = cli.file("flow.json", document({"a": NOOP}))
     for command in (["run", flow], ["list"], ["worker", "--drain"], ["db", "upgrade"]):
         assert "upgrade strataflow" in cli(*command, code=1).err
-    assert cli("db", "check", "--json", code=1).json == {"current": "9999", "head": "0001", "state": "newer"}
+    assert cli("db", "check", "--json", code=1).json == {"current": "9999", "head": HEAD, "state": "newer"}
     assert "newer" in cli("doctor", code=1).out
 
 

@@ -114,3 +114,83 @@ def test_higher_priority_of_a_start_runs_first(flow: Flow) -> None:
         flow.wait(each)
     order = [config["at"] for _, _, config in flow.probe.calls]
     assert order == [ids[9], ids[5], ids[1]]
+
+
+def measured(at: str, **limits: Any) -> Doc:
+    return {"run": "t.measure", "with": {"at": at}, "limits": limits}
+
+
+def test_a_key_has_a_counter_of_its_own(flow: Flow) -> None:
+    body = measured("{{ item }}", key="{{ item }}", concurrency=1)
+    status = flow.run({"m": {"map": ["a", "b"] * 8, "do": body}})
+    assert status.state == "completed"
+    assert (flow.probe.most["a"], flow.probe.most["b"]) == (1, 1)
+    assert set(counters(flow)) == {"node:flow/m[]:a", "node:flow/m[]:b"}
+
+
+def test_a_group_is_shared_by_nodes_and_a_definition_bounds_all_its_runs(flow: Flow) -> None:
+    one, two = measured("g", group="bank", concurrency=2), measured("g", group="bank", concurrency=2)
+    nodes: Doc = {"a": {"map": [1, 2, 3, 4], "do": one}, "b": {"map": [1, 2, 3, 4], "do": two}}
+    flow.run(nodes)
+    assert flow.probe.most["g"] <= 2
+    plain = {"m": {"map": list(range(6)), "do": {"run": "t.measure", "with": {"at": "d"}}}}
+    runs = [flow.start(plain, limits={"concurrency": 3}) for _ in range(3)]
+    for each in runs:
+        flow.wait(each)
+    assert 2 <= flow.probe.most["d"] <= 3
+
+
+@pytest.mark.row("A-25")
+def test_mutexes_and_pools_serialise_and_never_deadlock_however_they_cross(flow: Flow) -> None:
+    database = flow.engine.database
+    control_store.set_limit(database, "pool:gpu", concurrency=2)
+    control_store.set_limit(database, "pool:license", concurrency=1)
+    crossed = [
+        measured("ab", mutex=["a", "b"]),
+        measured("ba", mutex=["b", "a"], pools={"gpu": 1}),
+        measured("gl", pools={"gpu": 2, "license": 1}),
+        measured("lg", pools={"license": 1, "gpu": 1}, mutex="{{ 'a' }}"),
+    ]
+    nodes = {f"n{i}": {"map": list(range(6)), "do": body} for i, body in enumerate(crossed)}
+    runs = [flow.start(nodes) for _ in range(2)]
+    assert [flow.wait(each).state for each in runs] == ["completed"] * 2
+    assert len(flow.probe.calls) == 2 * 4 * 6
+    assert {flow.probe.most[name] for name in ("ab", "ba", "gl", "lg")} == {1}
+    assert set(counters(flow).values()) == {(0, 0)}
+
+
+def test_a_heavy_task_is_not_overtaken_for_ever(flow: Flow) -> None:
+    control_store.set_limit(flow.engine.database, "pool:gpu", concurrency=4)
+    light = {"m": {"map": list(range(60)), "do": measured("light", pools={"gpu": 1})}}
+    stream = flow.start(light)
+    until(lambda: flow.probe.running["light"] > 0)
+    heavy = flow.start({"a": measured("heavy", pools={"gpu": 4})})
+    flow.wait(heavy)
+    assert flow.wait(stream).state == "completed"
+    assert flow.probe.most["light"] <= 4
+    assert flow.probe.most["heavy"] == 1
+
+
+def test_a_pool_that_nobody_has_sized_lets_nobody_in(flow: Flow) -> None:
+    instance_id = flow.start({"a": measured("x", pools={"tpu": 1})})
+    until(lambda: flow.state(instance_id, "a") == "blocked")
+    assert "nobody has said how large pool:tpu is" in flow.history(instance_id)[-1].reason
+    control_store.set_limit(flow.engine.database, "pool:tpu", concurrency=1)
+    assert flow.wait(instance_id).state == "completed"
+
+
+def test_several_engines_share_the_counters(flow: Flow) -> None:
+    engines = [flow.engine, flow.open(), flow.open()]
+    control_store.set_limit(flow.engine.database, "executor:t.measure", concurrency=3)
+    runs = [flow.start(fan(20)) for _ in engines]
+    for each in runs:
+        assert flow.wait(each).state == "completed"
+    assert flow.probe.most["m"] <= 3
+    assert len(flow.probe.calls) == 60
+
+
+def test_a_key_that_is_no_text_fails_its_task(flow: Flow) -> None:
+    status = flow.run({"m": {"map": [[1]], "do": measured("x", key="{{ item }}", concurrency=1)}})
+    assert status.state == "failed"
+    (task,) = (task for path, task in flow.tasks(status.id).items() if path == "m[0]")
+    assert "limits.key must give text or a whole number" in (task.error or "")

@@ -229,3 +229,28 @@ def test_a_kill_between_firing_and_start_loses_nothing(flow: Flow) -> None:
     assert flow.engine.parts.config.executes
     assert ended(flow, found.instance_id).state is InstanceState.COMPLETED
     flow.started.append(found.instance_id)
+
+
+@pytest.mark.row("A-28")
+def test_a_cron_fires_once_per_instant_over_restarts_with_cooldown_and_by_hand(flow: Flow) -> None:
+    schedules = service(flow)
+    schedules.create(ScheduleSpec("cron", register(flow), cron="* * * * *", cooldown_s=3600))
+    since = rewind(flow, "cron", 60)
+    until(lambda: len(schedules.history("cron")) >= 1)
+    assert ended(flow, runs(flow, schedules, "cron")[0]).state is InstanceState.COMPLETED
+    flow.shut()
+    rewind_again = service(flow)
+    with flow.engine.database.write() as connection:  # as if the restart had forgotten what was decided
+        row = schedule_store.lock_schedule(connection, "cron")
+        assert row is not None
+        schedule_store.change_schedule(connection, row.id, fired_until=since, next_at=since)
+    until(lambda: (rewind_again.get("cron").next_at or 0) > since + 60_000_000)
+    started = runs(flow, rewind_again, "cron")
+    assert len(started) == 1
+    soon = rewind_again.trigger("cron")
+    assert (soon.outcome, soon.reason) == ("skipped", "too soon after the last start")
+    forced = rewind_again.trigger("cron", force=True)
+    assert forced.outcome == "started"
+    for instance_id in runs(flow, rewind_again, "cron"):
+        assert ended(flow, instance_id).state is InstanceState.COMPLETED
+    assert len(flow.probe.calls) == 2

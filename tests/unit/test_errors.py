@@ -25,6 +25,7 @@ EXAMPLES: dict[str, Any] = {
     ),
     "InputError": lambda: errors.InputError([Problem("/x", "required", "is missing")]),
     "IllegalTransition": lambda: errors.IllegalTransition("task", "running", "claim", id="i/a"),
+    "TaskFailed": lambda: errors.TaskFailed("0190", "failed", errors.TaskFailure("task.OSError", "no room")),
     "WorkflowFailed": lambda: errors.WorkflowFailed("it failed", status=None),
     "ExpressionError": lambda: errors.ExpressionError("is wrong", expression="x", position=1, pointer="/a"),
 }

@@ -1,4 +1,4 @@
-"""A ready task gets another place in its queue: on the row alone, without a transition, whatever else the batch does."""
+"""A ready task gets another place in its queue: on its row alone, with no transition, whatever else the batch does."""
 
 from __future__ import annotations
 
