@@ -101,6 +101,7 @@ class Harness:
         self._calls: dict[str, list[Call]] = {}
         self._lock = threading.Lock()
         self._stop = threading.Event()
+        self._skipped = 0
         config = EngineConfig(poll_s=0.02, tune_gc=False, missing_executor_s=None)
         self.engine: Final = WorkflowEngine(
             f"sqlite:///{where}", registry=self._registry(mocks or {}), config=config
@@ -144,6 +145,8 @@ class Harness:
         self._stop.set()
         self._clock.join()
         self.engine.stop(grace_s=1.0)
+        skip(-self._skipped)
+        self._skipped = 0
         if self._folder is not None:
             self._folder.cleanup()
 
@@ -182,6 +185,7 @@ class Harness:
             left = self._until_next_timer()
             if left is not None:
                 skip(left + 1)
+                self._skipped += left + 1
                 self.engine.scheduler.wake()
 
     def _until_next_timer(self) -> int | None:

@@ -15,5 +15,8 @@ def now_us() -> int:
 
 
 def skip(us: int) -> None:
-    """Let time jump ahead in this process, for tests that wait for days. Postgres has a clock of its own."""
+    """Let time jump ahead in this process, for tests that wait for days; less than 0 gives time back.
+
+    Postgres has a clock of its own.
+    """
     _skipped[0] += us

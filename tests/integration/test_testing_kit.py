@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from strataflow import DefinitionError
+from strataflow.repositories.clock import now_us
 from strataflow.testing import (
     Result,
     assert_completed,
@@ -66,6 +68,12 @@ def test_assertions_hold(result: Result) -> None:
 def test_assertions_fail_with_the_whole_story(result: Result, broken: Any) -> None:
     with pytest.raises(AssertionError, match="completed: output"):
         broken(result)
+
+
+def test_skipped_time_is_given_back(result: Result) -> None:
+    """What runs later in the same process has the time of day again."""
+    assert_path(result, "w")
+    assert now_us() - time.time_ns() // 1000 < 86_400_000_000
 
 
 def test_errors_are_those_of_the_engine() -> None:

@@ -84,8 +84,8 @@ def test_an_engine_that_lost_its_lease_stops_its_executors(pg_bench: Bench) -> N
     pg_bench.spawn("hold", engine=SHORT).await_note("up")
     first.send(signal.SIGSTOP)
     until(lambda: len(pg_bench.starts("wait")) == 2, 15, why="the take-over")
-    first.send(signal.SIGCONT)
     stopped = [e for e in pg_bench.effects() if e.event == "end" and e.engine == old]
+    first.send(signal.SIGCONT)
     until(
         lambda: [e for e in pg_bench.effects() if e.event == "end" and e.engine == old],
         5,
