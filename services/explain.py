@@ -2,23 +2,20 @@
 
 Every unfinished task that holds its instance up gives a reason: a dependency, a timer, a signal, a condition, a child,
 backoff, a limit, a paused queue, a missing executor, a dead engine. Containers give none of their own: what is inside
-them does.
+them does. `explain_rows.py` has the reason of a task with a row, `explain_unreached.py` that of one without.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from ..engine.addresses import resolve_path
 from ..engine.errors import NotFound
 from ..engine.outputs import iso
-from ..engine.plan import Plan, PlanNode, address_of
-from ..engine.rows import VARS, memo_of
+from ..engine.plan import address_of
 from ..engine.translate import engine_errors
-from ..repositories import views
+from ..repositories import explainviews, views
 from ..repositories.records import (
     TERMINAL_INSTANCE_STATES,
     TERMINAL_TASK_STATES,
@@ -26,74 +23,22 @@ from ..repositories.records import (
     TaskRow,
     TaskState,
 )
-from .explain_limits import Pace, Said, read_pace
+from .explain_facts import Facts
+from .explain_fleet import Fleet
+from .explain_limits import read_pace
+from .explain_model import START_WORKER, Explanation, Reason, by_weight, short
+from .explain_rows import reason_of
+from .explain_unreached import causes, room, unreached
 
 if TYPE_CHECKING:
     from ..engine.catalog import Catalog
     from ..repositories.database import Database
-    from ..repositories.readmodels import EngineView, InstanceView
+    from ..repositories.readmodels import InstanceView
 
 __all__ = ["Explainer", "Explanation", "Reason"]
 
 #: Unfinished tasks that one explanation looks at.
 _LOOK: Final = 500
-#: Reasons whose sentence says most, first.
-_ORDER: Final = (
-    "ended",
-    "paused",
-    "mutex",
-    "start_at",
-    "cancelling",
-    "queue_paused",
-    "pool",
-    "no_executor",
-    "dead_engine",
-    "no_engine",
-    "limit",
-    "running",
-    "signal",
-    "child",
-    "condition",
-    "timer",
-    "backoff",
-    "slot",
-    "dependencies",
-)
-
-
-@dataclass(slots=True, frozen=True)
-class Reason:
-    """One thing that is waited for."""
-
-    kind: str
-    #: The task it holds up; '' for the whole instance.
-    path: str
-    text: str
-    #: Instant (ISO 8601) at which it ends by itself, where that is known.
-    until: str | None = None
-    details: dict[str, Any] = field(default_factory=dict[str, Any])
-
-
-@dataclass(slots=True, frozen=True)
-class Explanation:
-    """Why an instance, or a task, is where it is."""
-
-    instance_id: str
-    state: str
-    sentence: str
-    reasons: tuple[Reason, ...]
-    #: True when there were more unfinished tasks than were looked at.
-    more: bool = False
-
-    def as_json(self) -> dict[str, Any]:
-        """As the command line and the API give it."""
-        return {
-            "id": self.instance_id,
-            "state": self.state,
-            "sentence": self.sentence,
-            "reasons": [asdict(reason) for reason in self.reasons],
-            "more": self.more,
-        }
 
 
 class Explainer:
@@ -105,224 +50,195 @@ class Explainer:
 
     def explain(self, instance_id: str, path: str | None = None) -> Explanation:
         """Why it is not running, or why the task at `path` is not. Raises NotFound."""
+        path = path or None
         with engine_errors(), self._database.read() as connection:
             view = views.instance(connection, instance_id)
             if view is None:
                 raise NotFound(
                     f"there is no instance {instance_id}.", hint="`strataflow list` shows what there is."
                 )
-            rows = views.unfinished_tasks(connection, view.id, _LOOK + 1)
-            engines = views.engines(connection)
-            now = views.now(connection)
-            holder = _holder(connection, view)
             path = resolve_path(self._database, view.id, path) if path is not None else None
-            wanted = views.task(connection, view.id, path) if path is not None else None
-            plan = self._catalog.plan(view.definition_id)
-            if path is not None and wanted is None and address_of(path) not in plan.nodes:
-                raise NotFound(
-                    f"there is no task {path!r} in this instance.", hint="`strataflow tasks` lists them."
-                )
-            children = _children(connection, rows)
-            pace = read_pace(connection, [wanted, *rows] if wanted is not None else rows)
-        look = _Look(view, plan, {row.path: row for row in rows}, engines, now, holder, children, pace)
-        reasons = tuple(look.task(path, wanted) if path is not None else look.instance())
-        state = wanted.state.value if wanted is not None else view.state.value
-        ordered = tuple(sorted(reasons, key=lambda reason: _ORDER.index(reason.kind)))
-        return Explanation(view.id, state, _sentence(view, path, ordered), ordered, len(rows) > _LOOK)
+            rows = explainviews.unfinished_under(connection, view.id, path or "", _LOOK + 1)
+            facts = self._facts(connection, view, rows)
+            if path is None:
+                return _explained(view, view.state.value, None, _instance(facts), len(rows) > _LOOK)
+            row = views.task(connection, view.id, path)
+            state = row.state.value if row is not None else view.state.value
+            return _explained(view, state, path, _task(facts, path, row), len(rows) > _LOOK)
+
+    def _facts(self, connection: Any, view: InstanceView, rows: list[TaskRow]) -> Facts:
+        now = views.now(connection)
+        fleet = Fleet(
+            views.engines(connection),
+            now,
+            self._database.url.dialect == "sqlite",
+            lambda ids: explainviews.busy_slots(connection, ids),
+        )
+        plan = self._catalog.plan(view.definition_id)
+        by_path = {row.path: row for row in rows}
+        return Facts(connection, view, plan, by_path, fleet, now, read_pace(connection, rows))
 
 
-def _holder(connection: Any, view: InstanceView) -> str | None:
-    if view.state is not InstanceState.QUEUED or view.mutex is None:
-        return None
-    return views.key_holder(connection, view.name, "mutex", view.mutex)
+# --- the whole instance
 
 
-def _children(connection: Any, rows: list[TaskRow]) -> dict[str, str]:
-    """States of the runs that flow tasks wait for, by instance."""
-    found: dict[str, str] = {}
-    for row in rows:
-        child = memo_of(row).get("child") if row.memo else None
-        if child is not None:
-            state = views.state_of(connection, child)
-            found[child] = state.value if state is not None else "not started yet"
+def _instance(facts: Facts) -> list[Reason]:
+    whole = _whole(facts)
+    found = [whole] if whole is not None else []
+    if facts.view.state in TERMINAL_INSTANCE_STATES or facts.view.state is InstanceState.QUEUED:
+        return found
+    found += _reasons(facts, list(facts.rows.values()))
+    return sorted(found, key=by_weight)
+
+
+def _reasons(facts: Facts, rows: list[TaskRow]) -> list[Reason]:
+    return [reason for row in rows if (reason := reason_of(facts, row)) is not None]
+
+
+def _whole(facts: Facts) -> Reason | None:
+    view, why = facts.view, short(facts.view.reason or "no reason given")
+    match view.state:
+        case InstanceState.PAUSED:
+            text = f"it is paused ({why}){_since(facts)}; `strataflow resume {view.id}` lets it go on"
+            return Reason("paused", "", text, details={"reason": view.reason})
+        case InstanceState.CANCELLING:
+            return _cancelling(facts, why)
+        case InstanceState.COMPENSATING:
+            text = f"it failed{_error(view.error)}, and what it did is being undone"
+            return Reason("compensating", "", text)
+        case InstanceState.QUEUED:
+            return _not_begun(facts)
+        case state if state in TERMINAL_INSTANCE_STATES:
+            return Reason("ended", "", _ended(view))
+        case _:
+            return None
+
+
+def _since(facts: Facts) -> str:
+    last = explainviews.last_transition(facts.connection, facts.view.id, None)
+    return f" since {iso(last.at)}" if last is not None else ""
+
+
+def _cancelling(facts: Facts, why: str) -> Reason:
+    root = facts.row("")
+    until = iso(root.deadline_at) if root is not None else None
+    if until is not None:
+        hint = f"what still runs is given up at {until}"
+    else:
+        hint = f"`strataflow terminate {facts.view.id}` ends it at once"
+    return Reason("cancelling", "", f"it is being cancelled ({why}); {hint}", until)
+
+
+def _ended(view: InstanceView) -> str:
+    if view.state is InstanceState.FAILED:
+        retry = f"`strataflow retry {view.id}` tries again what failed"
+        return f"it has ended failed{_error(view.error)}; {retry}"
+    why = f" ({short(view.reason)})" if view.reason and view.state is InstanceState.CANCELLED else ""
+    late = f": it had not begun by {iso(view.expires_at)}" if view.state is InstanceState.EXPIRED else ""
+    return f"it has ended {view.state}{why}{late}"
+
+
+def _error(text: str | None) -> str:
+    if text is None:
+        return ""
+    error = json.loads(text)
+    where = f" at {error['path']}" if error.get("path") else ""
+    return f" with {error['code']}{where} ({short(str(error['message']))})"
+
+
+def _not_begun(facts: Facts) -> Reason:
+    """A start that waits: for its time, for its mutex, or for an engine that begins it."""
+    view, late = facts.view, ""
+    if view.expires_at is not None:
+        late = f"; it is given up if it has not begun by {iso(view.expires_at)}"
+    at = iso(view.start_at)
+    if view.start_at is not None and view.start_at > facts.now:
+        idle = "" if facts.fleet.alive else f" if an engine runs then, and none does now: {START_WORKER}"
+        return Reason("start_at", "", f"it starts at {at}{idle}{late}", at)
+    holder = None
+    if view.mutex is not None:
+        holder = views.key_holder(facts.connection, view.name, "mutex", view.mutex)
+    details = {"mutex": view.mutex, "holder": holder} if view.mutex is not None else {}
+    if holder is not None and holder != view.id:
+        state = views.state_of(facts.connection, holder)
+        text = (
+            f"mutex {view.mutex!r} is held by instance {holder}{f', which is {state}' if state else ''}; "
+            f"`strataflow explain {holder}` says why{late}"
+        )
+        return Reason("mutex", "", text, details=details)
+    due = f"its time came at {at}" if at is not None else f"mutex {view.mutex!r} is free"
+    if facts.fleet.alive:
+        return Reason("due", "", f"{due}: an engine begins it at any moment{late}", details=details)
+    text = f"{due}, but no engine runs on this database to begin it: {START_WORKER}{late}"
+    return Reason("no_engine", "", text, details=details)
+
+
+# --- one task
+
+
+def _task(facts: Facts, path: str, row: TaskRow | None) -> list[Reason]:
+    """Reasons of one task, of what is inside it, and of what it waits for."""
+    whole = _whole(facts)
+    found = [whole] if whole is not None else []
+    node = facts.plan.nodes.get(address_of(path))
+    if row is None:
+        return [*found, *unreached(facts, path)]
+    if row.state in TERMINAL_TASK_STATES:
+        inside = sorted(_reasons(facts, list(facts.rows.values())), key=by_weight)
+        return [_task_ended(facts, row), *inside, *found]
+    facts.rows.setdefault(path, row)
+    inside = sorted(_reasons(facts, list(facts.rows.values())), key=by_weight)
+    own = room(row, node)
+    found += [*inside, *([own] if own is not None else [])]
+    if row.state is TaskState.PENDING and node is not None:
+        found += causes(facts, path, node)
     return found
 
 
-@dataclass(slots=True)
-class _Look:
-    """What was read, at one moment."""
-
-    view: InstanceView
-    plan: Plan
-    rows: dict[str, TaskRow]
-    engines: list[EngineView]
-    now: int
-    holder: str | None
-    children: dict[str, str]
-    pace: Pace
-
-    def instance(self) -> Iterator[Reason]:
-        """Reasons of the whole instance."""
-        whole = self._whole()
-        if whole is not None:
-            yield whole
-        if self.view.state in TERMINAL_INSTANCE_STATES or self.view.state is InstanceState.QUEUED:
-            return
-        for row in self.rows.values():
-            reason = self._reason(row)
-            if reason is not None:
-                yield reason
-
-    def _whole(self) -> Reason | None:
-        view = self.view
-        if view.state in TERMINAL_INSTANCE_STATES:
-            return Reason("ended", "", f"it has ended {view.state}")
-        if view.state is InstanceState.PAUSED:
-            return Reason("paused", "", f"it is paused ({view.reason or 'no reason given'})")
-        if view.state is InstanceState.CANCELLING:
-            return Reason("cancelling", "", f"it is being cancelled ({view.reason or 'no reason given'})")
-        if view.state is not InstanceState.QUEUED:
-            return None
-        if view.start_at is not None and view.start_at > self.now:
-            return Reason("start_at", "", f"it starts at {iso(view.start_at)}", iso(view.start_at))
-        text = f"mutex {view.mutex!r} is held by instance {self.holder or 'nobody: it is about to begin'}"
-        return Reason("mutex", "", text, details={"mutex": view.mutex, "holder": self.holder})
-
-    def task(self, path: str, row: TaskRow | None) -> Iterator[Reason]:
-        """Reasons of one task and of what is inside it."""
-        whole = self._whole()
-        if whole is not None:
-            yield whole
-        if row is None:
-            yield self._unreached(path)
-        elif row.state in TERMINAL_TASK_STATES:
-            yield Reason("ended", path, f"{path} has ended {row.state}")
-        else:
-            inside = [each for each in self.rows.values() if each.path == path or each.path.startswith(path)]
-            for each in inside or [row]:
-                reason = self._reason(each)
-                if reason is not None:
-                    yield reason
-
-    def _unreached(self, path: str) -> Reason:
-        node = self.plan.nodes[address_of(path)]
-        names = _names(node)
-        return Reason("dependencies", path, f"{path} waits for {_listed(names)}", details={"nodes": names})
-
-    def _reason(self, row: TaskRow) -> Reason | None:  # noqa: PLR0911 - one case a state
-        node = self.plan.nodes.get(address_of(row.path))
-        match row.state:
-            case TaskState.PENDING:
-                return self._pending(row, node)
-            case TaskState.QUEUED:
-                return _said(row, self.pace.paused(row)) or self._queued(row)
-            case TaskState.BLOCKED:
-                return _said(row, self.pace.paused(row) or self.pace.refused(self.plan, row))
-            case TaskState.RUNNING:
-                return self._running(row)
-            case TaskState.RETRYING:
-                code = json.loads(row.error)["code"] if row.error else "an error"
-                text = f"{row.path} is tried again at {iso(row.wake_at)} after {code} (attempt {row.attempt})"
-                return Reason(
-                    "backoff", row.path, text, iso(row.wake_at), {"code": code, "attempt": row.attempt}
-                )
-            case TaskState.PAUSED:
-                return Reason("paused", row.path, f"{row.path} is parked: its instance is paused")
-            case TaskState.WAITING:
-                return self._waiting(row, node)
-            case _:
-                return None
-
-    def _pending(self, row: TaskRow, node: PlanNode | None) -> Reason | None:
-        if node is None:
-            return None
-        prefix = row.path[: len(row.path) - len(node.name)]
-        names = [
-            name for name in _names(node) if prefix + name in self.rows or self._never_began(prefix + name)
-        ]
-        return Reason(
-            "dependencies", row.path, f"{row.path} waits for {_listed(names)}", details={"nodes": names}
-        )
-
-    def _never_began(self, path: str) -> bool:
-        return path not in self.rows
-
-    def _queued(self, row: TaskRow) -> Reason:
-        alive = [each for each in self.engines if each.state == "alive" and each.role == "engine"]
-        since = iso(row.ready_at)
-        if row.executor is not None and alive and not any(row.executor in each.executors for each in alive):
-            text = (
-                f"no live engine has the executor {row.executor} that {row.path} needs (ready since {since})"
-            )
-            return Reason("no_executor", row.path, text, details={"executor": row.executor, "since": since})
-        if not alive:
-            return Reason(
-                "no_engine", row.path, f"no engine runs on this database ({row.path} is ready since {since})"
-            )
-        text = (
-            f"{row.path} is ready since {since} and waits for a free slot in queue {row.queue or 'control'}"
-        )
-        return Reason("slot", row.path, text, details={"queue": row.queue, "since": since})
-
-    def _running(self, row: TaskRow) -> Reason:
-        engine = next((each for each in self.engines if each.id == row.engine), None)
-        if engine is None or engine.state != "alive" or engine.lease_until < self.now:
-            until = iso(engine.lease_until) if engine is not None else None
-            text = f"{row.path} was running on engine {row.engine}, which is gone; it is taken over soon"
-            return Reason("dead_engine", row.path, text, until, {"engine": row.engine})
-        where = f"{engine.host}, process {engine.pid}"
-        text = f"{row.path} is running since {iso(row.started_at)} (attempt {row.attempt}) on {where}"
-        return Reason("running", row.path, text, details={"engine": engine.id, "attempt": row.attempt})
-
-    def _waiting(self, row: TaskRow, node: PlanNode | None) -> Reason | None:  # noqa: PLR0911 - one case a kind of wait
-        until = iso(row.wake_at)
-        if node is None or row.closed is not None:
-            return None
-        if node.kind == "flow":
-            child = memo_of(row).get("child")
-            state = self.children.get(child or "", "unknown")
-            return Reason(
-                "child",
-                row.path,
-                f"{row.path} waits for its run {child}, which is {state}",
-                until,
-                {"child": child},
-            )
-        if node.kind == "loop" and row.open == 0:
-            return Reason("timer", row.path, f"{row.path} begins its next turn at {until}", until)
-        if node.kind != "wait":
-            return None
-        if row.awaits == VARS:
-            return Reason("condition", row.path, f"{row.path} waits until its condition holds", until)
-        if row.awaits is not None:
-            limit = f", at most until {until}" if until else ""
-            text = f"{row.path} waits for the signal {row.awaits!r}{limit}"
-            return Reason("signal", row.path, text, until, {"signal": row.awaits})
-        return Reason("timer", row.path, f"{row.path} waits until {until}", until)
+def _task_ended(facts: Facts, row: TaskRow) -> Reason:
+    text = f"{row.path} has ended {row.state}"
+    if row.state is TaskState.FAILED:
+        text += _error(row.error)
+    elif row.state is not TaskState.COMPLETED and (why := facts.why_ended(row.path)):
+        text += f" ({short(why)})"
+    if row.closed == "undo":
+        text += ", and is being undone"
+    elif row.closed in {"undone", "handled", "continued", "late"}:
+        text += {
+            "undone": ", and was undone",
+            "handled": " by its error handler",
+            "continued": ", and the run went on",
+            "late": ", after its container was decided",
+        }[row.closed]
+    return Reason("ended", row.path, text)
 
 
-def _said(row: TaskRow, said: Said | None) -> Reason | None:
-    return None if said is None else Reason(said.kind, row.path, said.text, said.until, said.details)
+# --- the sentence
 
 
-def _names(node: PlanNode) -> list[str]:
-    edges = [*node.deps, *(edge for group in node.groups for edge in group.edges)]
-    return list(dict.fromkeys(edge.node for edge in edges))
+def _explained(
+    view: InstanceView,
+    state: str,
+    path: str | None,
+    reasons: list[Reason],
+    more: bool,  # noqa: FBT001 - a record's field
+) -> Explanation:
+    return Explanation(view.id, state, _sentence(view, state, path, reasons), tuple(reasons), more)
 
 
-def _listed(names: list[str]) -> str:
-    if not names:
-        return "what is around it to begin"
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-
-
-def _sentence(view: InstanceView, path: str | None, reasons: tuple[Reason, ...]) -> str:
-    what = f"{view.name} {view.id}" if path is None else path
+def _sentence(view: InstanceView, state: str, path: str | None, reasons: list[Reason]) -> str:
     if not reasons:
-        return f"{what} is {view.state}: nothing holds it up."
+        what = f"{view.name} {view.id}" if path is None else path
+        return f"{what} is {state}: nothing holds it up."
     first = reasons[0].text
     if not reasons[0].path:
         first = first[0].upper() + first[1:]
-    more = len(reasons) - 1
-    rest = f", and {more} more {'reason' if more == 1 else 'reasons'}" if more else ""
+    about = [each for each in reasons if path is None or _concerns(path, each.path)]
+    more = len(about) - 1
+    rest = f" (and {more} more {'reason' if more == 1 else 'reasons'})" if more else ""
     return f"{first}{rest}."
+
+
+def _concerns(path: str, other: str) -> bool:
+    """Is a reason the task's own, or of what is around or inside it? Else it stands behind a dependency."""
+    return other in {"", path} or (other.startswith(path) and other[len(path)] in ".[#!")

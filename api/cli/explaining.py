@@ -8,7 +8,7 @@ import typer
 
 from .commands import Adder
 from .options import DB_DEFAULT, Db, Id, Json, make_options
-from .output import emit_json, note, say
+from .output import clean, emit_json, note, say
 
 __all__ = ["add_to"]
 
@@ -37,8 +37,8 @@ def explain(
     if json:
         emit_json(found.as_json())
         return
-    say(found.sentence)
+    say(clean(found.sentence))
     for reason in found.reasons[1:]:
-        note(f"  {reason.text}")
+        note(f"  {clean(reason.text)}")
     if found.more:
         note("  … there are more unfinished tasks than were looked at.")

@@ -55,7 +55,8 @@ def test_a_limit_names_its_numbers_and_who_holds_it(flow: Flow) -> None:
     names = ", ".join(f"{each}/a" for each in sorted(holders))
     assert (reason.kind, reason.path, found.state) == ("limit", "a", "pending")
     text = f"a waits for queue:default: 2 of 2 in use, held by {names}; 1 more waits for it"
-    assert found.sentence == f"{text}."
+    more = "; `strataflow limits set queue:default --concurrency N` lets more in"
+    assert found.sentence == f"{text}{more}."
     details = reason.details
     assert {name: details[name] for name in ("counter", "used", "waiting", "concurrency", "set_by")} == {
         "counter": "queue:default",
@@ -124,7 +125,10 @@ def test_a_pool_that_nobody_has_sized_says_how_to_size_it(flow: Flow) -> None:
     assert (check.level, check.message) == ("warn", "1 task wait for pools that nobody has sized: pool:gpu")
     control_store.set_limit(flow.database, "pool:gpu", concurrency=1)
     until(lambda: only(flow, one, "a").kind == "limit")
-    assert only(flow, one, "a").text == "a waits for pool:gpu: 0 of 1 in use, and it needs 2"
+    assert only(flow, one, "a").text == (
+        "a waits for pool:gpu: 0 of 1 in use, and it needs 2; "
+        "`strataflow limits set pool:gpu --concurrency N` lets more in"
+    )
     assert doctor(flow)["pools"].level == "ok"
     control_store.set_limit(flow.database, "pool:gpu", concurrency=2)
     assert flow.wait(one).state == "completed"
