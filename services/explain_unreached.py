@@ -14,7 +14,7 @@ from ..engine.plan import PlanNode, address_of
 from ..engine.rows import parent_path
 from ..engine.stopping import CLOSED
 from ..repositories.records import TERMINAL_TASK_STATES, TaskRow, TaskState
-from .explain_model import Reason, by_weight
+from .explain_model import Reason, by_weight, short
 from .explain_rows import reason_of
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def _step(facts: Facts, owner: TaskRow, step: str) -> list[Reason]:
             raise no_such_task(step, f": {owner.path} has {_count(owner.total, _kind(node))}")
     else:
         number = 0
-    gone = _never(owner, step)
+    gone = _never(facts, owner, step)
     if gone is not None:
         return [gone]
     if owner.state is not TaskState.WAITING or (node is not None and _has_not_opened(node, owner)):
@@ -91,9 +91,11 @@ def _step(facts: Facts, owner: TaskRow, step: str) -> list[Reason]:
     return _node(facts, step)
 
 
-def _never(owner: TaskRow, step: str) -> Reason | None:
+def _never(facts: Facts, owner: TaskRow, step: str) -> Reason | None:
     if owner.state in TERMINAL_TASK_STATES:
-        return Reason("never", step, f"{step} never began: {_name(owner)} has ended {owner.state}")
+        why = facts.why_ended(owner.path) if owner.state is TaskState.SKIPPED else None
+        said = f" ({short(why)})" if why else ""
+        return Reason("never", step, f"{step} never began: {_name(owner)} has ended {owner.state}{said}")
     if owner.closed in CLOSED:
         return Reason("never", step, f"{step} never begins: {_name(owner)} starts nothing new")
     return None
