@@ -17,11 +17,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import psycopg
-
+from bench.peers.compare import compare
 from bench.queues import limits, queue
 from bench.raw import raw_steps
-from bench.server import durable_postgres
+from bench.server import durable_postgres, fresh_database
 from bench.workloads import Figure, chains, fan_out, latencies, singles
 from strataflow.repositories.migrate import upgrade
 
@@ -47,11 +46,7 @@ def _measure(workload: str, url: str, scale: float) -> list[Figure]:
 def _fresh(base: str, name: str, folder: Path) -> str:
     if base.startswith("sqlite"):
         return f"sqlite:///{folder / name}.db"
-    root = base.rsplit("/", 1)[0]
-    with psycopg.connect(base, autocommit=True) as db:
-        db.execute(f'DROP DATABASE IF EXISTS "{name}"'.encode())
-        db.execute(f'CREATE DATABASE "{name}"'.encode())
-    url = f"{root}/{name}"
+    url = fresh_database(base, name)
     upgrade(url)
     return url
 
@@ -92,6 +87,19 @@ def _line(label: str, figures: tuple[dict[str, Any], ...], limits: dict[int, flo
     return f"| {label} | {first['name']} | {value:,.2f} {first['unit']} | {ratio} | {extra} |"
 
 
+def _beside_peers(args: argparse.Namespace) -> None:
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="strataflow-bench-")))
+        compare(
+            args.pg or stack.enter_context(durable_postgres()),
+            folder,
+            repeat=args.repeat,
+            scale=args.scale,
+            concurrency=args.concurrency,
+            raw_s=args.raw_s,
+        )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--pg", help="URL of a Postgres to use; default: a private durable one")
@@ -101,9 +109,18 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--raw-s", type=float, default=1.0, help="seconds for each raw limit")
     parser.add_argument("--child", choices=_WORKLOADS, help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--peers",
+        action="store_true",
+        help="queue workload and latency beside procrastinate and PgQueuer, which are installed below .cache/",
+    )
+    parser.add_argument("--concurrency", type=int, default=100, help="tasks at a time, with --peers")
     args = parser.parse_args()
     if args.child:
         print(json.dumps([vars(figure) for figure in _measure(args.child, args.pg, args.scale)]))
+        return
+    if args.peers:
+        _beside_peers(args)
         return
     print(f"{os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}, medians of {args.repeat}")
     print("| database | what | figure | to the raw limit | also |\n|---|---|---|---|---|")

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psycopg
 
-__all__ = ["durable_postgres"]
+__all__ = ["durable_postgres", "fresh_database"]
 
 _DEADLINE_S = 30.0
 
@@ -82,3 +82,11 @@ def _wait(url: str) -> None:
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.05)
+
+
+def fresh_database(base: str, name: str) -> str:
+    """Make an empty database of this name on the server of `base`, dropping one that is there, and give its URL."""
+    with psycopg.connect(base, autocommit=True) as db:
+        db.execute(f'DROP DATABASE IF EXISTS "{name}"'.encode())
+        db.execute(f'CREATE DATABASE "{name}"'.encode())
+    return f"{base.rsplit('/', 1)[0]}/{name}"
