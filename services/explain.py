@@ -182,7 +182,8 @@ def _task(facts: Facts, path: str, row: TaskRow | None) -> list[Reason]:
     found = [whole] if whole is not None else []
     node = facts.plan.nodes.get(address_of(path))
     if row is None:
-        return [*found, *unreached(facts, path)]
+        never = unreached(facts, path)
+        return [*never, *found] if facts.view.state in TERMINAL_INSTANCE_STATES else [*found, *never]
     if row.state in TERMINAL_TASK_STATES:
         inside = sorted(_reasons(facts, list(facts.rows.values())), key=by_weight)
         return [_task_ended(facts, row), *inside, *found]
