@@ -13,7 +13,7 @@ from typing import Final
 from ..repositories.batch import Batch
 from ..repositories.errors import Retryable
 from ..repositories.records import LimitRow, TaskRow
-from .limits import NO_CONTROL, Control, counters_of, held_by, is_limited
+from .limits import NO_CONTROL, Control, Counted, Kept, counters_of, held_by, is_limited
 from .plan import Plan
 from .rows import node_of
 from .starting import runs_executor
@@ -32,13 +32,16 @@ class Counters:
         self._now = 0
         self._dirty: dict[str, None] = {}
         self.control: Control = NO_CONTROL
-        self.rows: dict[str, LimitRow] = {}
+        self._kept: dict[str, Kept] = {}
+        self.rows = Counted(self._kept)
 
     def begin(self, epoch: int, now: int) -> None:
         """A new transaction: nothing is locked; read what people have set if that has changed."""
         self._now = now
-        self.rows = {}
+        self.rows = Counted(self._kept)
         self._dirty = {}
+        for name in [name for name, kept in self._kept.items() if kept.until <= now]:
+            del self._kept[name]
         if epoch != self.control.epoch:
             names, queues = self._batch.read_control()
             self.control = Control(epoch, frozenset(names), {queue.name: queue for queue in queues})

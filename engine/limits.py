@@ -4,7 +4,9 @@ A counter is a row of `limits`: of everything (`*`), of a queue, an executor, a 
 mutex group. A task takes all of its counters with its claim or none, holds none while it is blocked, and gives back
 exactly what it took on every way out of `running`: tasks with crossed limits cannot wait for each other for ever.
 
-Who waits goes before who comes: while tasks are blocked on a counter, a task that has not waited joins them.
+Who waits goes before who comes: while tasks are blocked on a counter, a task that has not waited joins them. Two kinds
+of tasks would still be passed by for ever, so room is kept for them: for one that needs more of a counter than others,
+always; for one that needs several counters at once, during the last fifth of each doubling of the time it has waited.
 """
 
 from __future__ import annotations
@@ -26,6 +28,8 @@ __all__ = [
     "NO_CONTROL",
     "RATE",
     "Control",
+    "Counted",
+    "Kept",
     "Ledger",
     "Refusal",
     "Want",
@@ -38,6 +42,9 @@ __all__ = [
 RATE: Final = "~"
 #: The counter of every executor's task of the database.
 GLOBAL: Final = "*"
+#: Room is kept so long (microseconds) for one that nobody has looked at again: it may be gone.
+_KEPT: Final = 5_000_000
+Turn = tuple[int, int, str, str]
 
 
 @dataclass(slots=True, frozen=True)
@@ -70,6 +77,8 @@ class Want:
     rate: Rate | None = None
     #: A pool that nobody has sized lets nobody in: an unlimited GPU would be a surprise.
     sized: bool = True
+    #: Who wants it, in the order of the line: priority, since when it waits, instance, path.
+    turn: Turn = (0, 0, "", "")
 
 
 @dataclass(slots=True, frozen=True)
@@ -79,6 +88,27 @@ class Refusal:
     name: str
     reason: str
     until: int | None = None
+    #: There is room, only others wait before it.
+    passable: bool = False
+    #: It needs more than there is: no task that ends will let it in.
+    never: bool = False
+
+
+@dataclass(slots=True, frozen=True)
+class Kept:
+    """Room of one counter that nobody behind `turn` may take until then."""
+
+    turn: Turn
+    weight: int
+    until: int
+
+
+class Counted(dict[str, LimitRow]):
+    """Counters of one transaction, and what is kept of them: known to this engine alone, and lost with it."""
+
+    def __init__(self, kept: dict[str, Kept]) -> None:
+        super().__init__()
+        self.kept = kept
 
 
 def is_limited(plan: Plan, row: TaskRow, control: Control) -> bool:
@@ -102,23 +132,25 @@ def counters_of(plan: Plan, node: PlanNode | None, row: TaskRow, control: Contro
         f"executor:{row.executor}",
         f"definition:{plan.name}",
     )
-    wants = {name: Want(name) for name in set_by_people if name in control.names}
+    since = row.ready_at if row.blocked_at is None else row.blocked_at
+    turn = (-row.priority, since or 0, row.instance_id, row.path)
+    wants = {name: Want(name, turn=turn) for name in set_by_people if name in control.names}
     for rule in (plan.limits, node.limits if node is not None else None):
         if rule is not None:
-            wants |= {want.name: want for want in _wants(rule, row)}
+            wants |= {want.name: want for want in _wants(rule, row, turn)}
     return [wants[name] for name in sorted(wants)]
 
 
-def _wants(rule: LimitRule, row: TaskRow) -> Iterable[Want]:
+def _wants(rule: LimitRule, row: TaskRow, turn: Turn) -> Iterable[Want]:
     found: dict[str, Any] = memo_of(row).get("limits") or {}
     if rule.concurrency is not None or rule.rate is not None:
         key = found.get("key")
         name = rule.name if key is None else f"{rule.name}:{key}"
-        yield Want(name, 1, rule.concurrency, rule.rate)
+        yield Want(name, 1, rule.concurrency, rule.rate, turn=turn)
     for group in found.get("mutex", ()):
-        yield Want(f"mutex:{group}", 1, 1)
+        yield Want(f"mutex:{group}", 1, 1, turn=turn)
     for pool, weight in rule.pools:
-        yield Want(f"pool:{pool}", weight, sized=False)
+        yield Want(f"pool:{pool}", weight, sized=False, turn=turn)
 
 
 def held_by(row: TaskRow) -> list[tuple[str, int]]:
@@ -134,6 +166,8 @@ class Ledger:
         self._rows = rows
         self._changed: dict[str, LimitRow] = {}
         self._ask = ask
+        #: What is kept as this fold leaves it; None: no longer.
+        self._kept: dict[str, Kept | None] = {}
         #: Counters that have room again, and tasks that wait for it.
         self.freed: set[str] = set()
 
@@ -156,17 +190,48 @@ class Ledger:
         self.need(want.name for want in wants)
         for want in wants:
             row = self._changed.get(want.name) or self._rows[want.name]
-            refusal = _refusal(row, want, now, waited=waited)
+            refusal = _refusal(row, want, now, waited=waited, kept=self._kept_before(want, now))
             if refusal is not None:
+                if refusal.passable:  # who waits may not be takeable now: a look at the whole line decides
+                    self.freed.add(want.name)
+                self._keep(wants, want, refusal, now)
                 return refusal
         for want in wants:
             row = self.edit(want.name)
             row.used += want.weight
+            if (kept := self._kept_of(want.name)) is not None and kept.turn == want.turn:
+                self._kept[want.name] = None
             row.updated_at = now
             rate = _rate_of(row, want)
             if rate is not None:
                 row.full_at = max(row.full_at, now) + rate.period // rate.count
         return None
+
+    def _kept_of(self, name: str) -> Kept | None:
+        if name in self._kept:
+            return self._kept[name]
+        return self._rows.kept.get(name) if isinstance(self._rows, Counted) else None
+
+    def _kept_before(self, want: Want, now: int) -> int:
+        """How much of a counter is kept for one that stands before this one."""
+        kept = self._kept_of(want.name)
+        return kept.weight if kept is not None and kept.until > now and kept.turn < want.turn else 0
+
+    def _keep(self, wants: list[Want], refused: Want, refusal: Refusal, now: int) -> None:
+        """Keep room for one that was refused, if it would be passed by for ever else."""
+        if refusal.until is not None or refusal.never:
+            return
+        if refused.weight > 1:
+            self._keep_one(refused, now + _KEPT, now)
+        since = refused.turn[1]
+        if len(wants) > 1 and (until := _insists_until(since, now)):
+            for want in wants:
+                self._keep_one(want, until, now)
+
+    def _keep_one(self, want: Want, until: int, now: int) -> None:
+        kept = self._kept_of(want.name)
+        if kept is None or kept.until <= now or kept.turn >= want.turn:
+            self._kept[want.name] = Kept(want.turn, want.weight, until)
 
     def give(self, held: Iterable[tuple[str, int]], now: int) -> None:
         """Give back what a task took."""
@@ -189,6 +254,12 @@ class Ledger:
     def commit(self) -> list[str]:
         """Let the next instance of the batch see the changes; the names of what was changed."""
         self._rows.update(self._changed)
+        if isinstance(self._rows, Counted):
+            for name, kept in self._kept.items():
+                if kept is None:
+                    self._rows.kept.pop(name, None)
+                else:
+                    self._rows.kept[name] = kept
         return list(self._changed)
 
 
@@ -200,23 +271,44 @@ def _rate_of(row: LimitRow, want: Want) -> Rate | None:
     return want.rate
 
 
-def _refusal(row: LimitRow, want: Want, now: int, *, waited: bool) -> Refusal | None:
-    limit = row.concurrency if row.explicit else want.concurrency
-    if limit is None and not want.sized and not row.explicit:
-        reason = (
-            f"nobody has said how large {want.name} is; `strataflow limits set {want.name} --concurrency N`"
-        )
-        return Refusal(want.name, reason)
-    if limit is not None and row.used + want.weight > limit:
-        return Refusal(want.name, f"{want.name}: {row.used} of {limit} in use")
-    rate = _rate_of(row, want)
-    if rate is not None:
-        interval = rate.period // rate.count
-        free_at = row.full_at - (rate.burst - 1) * interval
-        ahead = 0 if waited else row.waiting
-        if free_at > now or ahead:
-            until = max(free_at, now + interval) + ahead * interval  # a place of its own in the line
-            return Refusal(want.name, f"{want.name}: its rate is used up", until)
-    if row.waiting and not waited:
-        return Refusal(want.name, f"{want.name}: {row.waiting} wait before it")
+def _insists_until(since: int, now: int) -> int | None:
+    """The end of the last fifth of the present doubling of the time waited; None before that fifth."""
+    waited = max(1, now - since)
+    doubling = 1 << (waited.bit_length() - 1)
+    return since + 2 * doubling if waited >= doubling + doubling * 4 // 5 else None
+
+
+def _refusal(row: LimitRow, want: Want, now: int, *, waited: bool, kept: int) -> Refusal | None:
+    found = _no_room(row, want, kept) or _no_rate(row, want, now, waited=waited)
+    if found is None and row.waiting and not waited:
+        return Refusal(want.name, f"{want.name}: {row.waiting} wait before it", passable=True)
+    return found
+
+
+def _no_room(row: LimitRow, want: Want, kept: int) -> Refusal | None:
+    name, limit = want.name, row.concurrency if row.explicit else want.concurrency
+    if limit is None:
+        if want.sized or row.explicit:
+            return None
+        reason = f"nobody has said how large {name} is; `strataflow limits set {name} --concurrency N`"
+        return Refusal(name, reason, never=True)
+    if want.weight > max(1, limit):
+        return Refusal(name, f"it needs {want.weight} of {name}, which has {limit}", never=True)
+    if row.used + want.weight > limit:
+        return Refusal(name, f"{name}: {row.used} of {limit} in use", never=limit == 0)
+    if row.used + want.weight + kept > limit:
+        return Refusal(name, f"{name}: {row.used} of {limit} in use, {kept} kept for one that waits longer")
     return None
+
+
+def _no_rate(row: LimitRow, want: Want, now: int, *, waited: bool) -> Refusal | None:
+    rate = _rate_of(row, want)
+    if rate is None:
+        return None
+    interval = rate.period // rate.count
+    free_at = row.full_at - (rate.burst - 1) * interval
+    ahead = 0 if waited else row.waiting
+    if free_at <= now and not ahead:
+        return None
+    until = max(free_at, now + interval) + ahead * interval  # a place of its own in the line
+    return Refusal(want.name, f"{want.name}: its rate is used up", until)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import ColumnElement, Connection, case, delete, select, update
 
 from .control_tables import LIMITS, QUEUES, SETTINGS
 from .database import Database, clock, insert_into
@@ -36,15 +36,22 @@ def set_limit(
         "burst": burst,
         "explicit": 1,
     }
+    longest = 0 if rate is None else rate[2] * (rate[1] // rate[0])
     with database.write() as connection:
-        values["updated_at"] = connection.execute(select(clock(connection))).scalar_one()
+        now = values["updated_at"] = connection.execute(select(clock(connection))).scalar_one()
         insert = insert_into(connection, LIMITS).values(name=name, **values)
-        connection.execute(insert.on_conflict_do_update(index_elements=["name"], set_=values))
+        found_there = values | {"full_at": _at_most(now + longest)}
+        connection.execute(insert.on_conflict_do_update(index_elements=["name"], set_=found_there))
         _changed(connection)
         found = _limit(connection, name)
     if found is None:
         raise LookupError(f"counter {name!r} is gone although it was just written")
     return found
+
+
+def _at_most(instant: int) -> ColumnElement[int]:
+    """What has begun counts, but a new rate makes nobody wait for what an old, slower one had used up."""
+    return case((LIMITS.c.full_at > instant, instant), else_=LIMITS.c.full_at)
 
 
 def unset_limit(database: Database, name: str) -> bool:
@@ -58,7 +65,10 @@ def unset_limit(database: Database, name: str) -> bool:
     }
     with database.write() as connection:
         mine = (LIMITS.c.name == name) & (LIMITS.c.explicit == 1)
-        gone = connection.execute(update(LIMITS).where(mine).values(nothing)).rowcount
+        now = connection.execute(select(clock(connection))).scalar_one()
+        gone = connection.execute(
+            update(LIMITS).where(mine).values(nothing | {"full_at": _at_most(now)})
+        ).rowcount
         if gone:
             _changed(connection)
     return bool(gone)
