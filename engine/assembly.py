@@ -41,6 +41,7 @@ from .telemetry import MetricsCollector
 from .values import Values
 from .waiters import Waiters
 from .wakeup import READY, Announcer, Ears
+from .watermarks import Watermarks
 from .writer import GroupCommitWriter
 
 __all__ = ["Parts", "tune_collector"]
@@ -121,6 +122,7 @@ class Parts:
             others_alive=self._others_alive,
         )
         self.schedules = Scheduler(self.database, self.catalog, self.writer.submit)
+        self.watermark_loop = Loop("watermarks", Watermarks(self.database).run_once, config.recovery_s)
         self.schedule_loop = Loop("schedules", self.schedules.run_once, config.poll_s)
         self.recovery_loop = Loop("recovery", self.recovery.run_once, config.recovery_s)
         self.loop_thread = _LoopThread()
@@ -147,6 +149,7 @@ class Parts:
         if self.config.executes:
             self.recovery_loop.start()
             self.schedule_loop.start()
+            self.watermark_loop.start()
             self.scheduler.start()
         self.ears.start()
 
@@ -156,6 +159,7 @@ class Parts:
             self.scheduler.stop_claiming,
             self.recovery_loop.stop,
             self.schedule_loop.stop,
+            self.watermark_loop.stop,
             self.ears.stop,
             self.scheduler.stop,
             lambda: self._end_work(grace_s),

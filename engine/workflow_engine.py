@@ -29,6 +29,7 @@ from .config import EngineConfig
 from .control import Control
 from .errors import EngineStopped, NotFound, WaitTimeout, WorkflowFailed
 from .events import Applied, StartInstance
+from .feed import EventFeed
 from .outputs import OutputReader
 from .recovery import RecoveryManager
 from .scheduler import TaskScheduler
@@ -122,6 +123,11 @@ class WorkflowEngine(Control):
     def state_manager(self) -> StateManager:
         """The one write path."""
         return self.parts.state_manager
+
+    @property
+    def feed(self) -> EventFeed:
+        """What happens on the database, in order, whoever does it."""
+        return EventFeed(self.parts.database)
 
     @property
     def scheduler(self) -> TaskScheduler:

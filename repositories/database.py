@@ -198,8 +198,9 @@ def clock(connection: Connection) -> ColumnElement[int]:
 def draw_numbers(connection: Connection, count: int) -> Sequence[int]:
     """Draw ascending numbers from the sequence that journal, log lines and signals share."""
     if connection.dialect.name == "postgresql":
-        drawn = select(JOURNAL_SEQUENCE.next_value()).select_from(func.generate_series(1, count))
-        return sorted(connection.scalars(drawn))
+        # The transaction gets its id before the first number: readers of the feed rely on that order.
+        drawn = select(func.pg_current_xact_id(), JOURNAL_SEQUENCE.next_value())
+        return sorted(row[1] for row in connection.execute(drawn.select_from(func.generate_series(1, count))))
     last: int = connection.execute(
         single_statements("sqlite")["number"], {"name": "journal", "count": count}
     ).scalar_one()

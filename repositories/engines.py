@@ -16,6 +16,7 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
 
 from .database import Database, clock
+from .feed import delete_notices, write_notice
 from .readmodels import ACTIVE
 from .records import EngineRole, EngineState, TaskState
 from .tables import ENGINES, INSTANCES, TASKS
@@ -80,6 +81,8 @@ def register(database: Database, engine: EngineRow, ttl: int) -> None:
             started_at=now,
         )
         connection.execute(row)
+        if engine.role is EngineRole.ENGINE:
+            write_notice(connection, "engine.started", engine.id, {"host": engine.host, "pid": engine.pid})
 
 
 def renew(database: Database, engine_id: str, ttl: int) -> bool:
@@ -97,7 +100,8 @@ def mark_dead_if_expired(database: Database, engine_id: str) -> bool:
     with database.write() as connection:
         over = ENGINES.c.lease_until < clock(connection)
         free = select(ENGINES.c.id).where(_alive(engine_id), over).with_for_update(skip_locked=True)
-        return _end(connection, ENGINES.c.id.in_(free.scalar_subquery()) & over, EngineState.DEAD)
+        which = ENGINES.c.id.in_(free.scalar_subquery()) & over
+        return _end(connection, engine_id, which, EngineState.DEAD)
 
 
 def mark_dead(database: Database, engine_id: str) -> bool:
@@ -106,13 +110,13 @@ def mark_dead(database: Database, engine_id: str) -> bool:
     For a caller who holds the engine's OS file lock: the process is gone.
     """
     with database.write() as connection:
-        return _end(connection, _alive(engine_id), EngineState.DEAD)
+        return _end(connection, engine_id, _alive(engine_id), EngineState.DEAD)
 
 
 def stop(database: Database, engine_id: str) -> bool:
     """Sign off an engine that has released all its tasks; False when it was declared dead before."""
     with database.write() as connection:
-        return _end(connection, _alive(engine_id), EngineState.STOPPED)
+        return _end(connection, engine_id, _alive(engine_id), EngineState.STOPPED)
 
 
 def advertise(database: Database, engine_id: str, executors: Sequence[str], slots: int) -> bool:
@@ -122,7 +126,7 @@ def advertise(database: Database, engine_id: str, executors: Sequence[str], slot
 
 
 def forget(database: Database, older_than: timedelta) -> int:
-    """Delete engines that ended longer ago than this and that no running task names; give their number.
+    """Delete engines that ended longer ago than this and that no running task names; give their number. And notices.
 
     At most `FORGET_AT_ONCE` a call. The running tasks are found through the active instances: no index of `tasks` knows
     engines.
@@ -133,11 +137,13 @@ def forget(database: Database, older_than: timedelta) -> int:
         .where(ACTIVE, TASKS.c.state == TaskState.RUNNING)
     )
     with database.write() as connection:
+        now: int = connection.execute(select(clock(connection))).scalar_one()
+        delete_notices(connection, now - older_than // _MICROSECOND)
         old = (
             select(ENGINES.c.id)
             .where(
                 ENGINES.c.state != EngineState.ALIVE,
-                ENGINES.c.ended_at < clock(connection) - older_than // _MICROSECOND,
+                ENGINES.c.ended_at < now - older_than // _MICROSECOND,
                 ENGINES.c.id.not_in(held),
             )
             .order_by(ENGINES.c.id)
@@ -154,8 +160,16 @@ def _alive(engine_id: str) -> ColumnElement[bool]:
     return (ENGINES.c.id == engine_id) & (ENGINES.c.state == EngineState.ALIVE)
 
 
-def _end(connection: Connection, which: ColumnElement[bool], state: EngineState) -> bool:
-    return _change(connection, which, state=state, ended_at=clock(connection))
+def _end(connection: Connection, engine_id: str, which: ColumnElement[bool], state: EngineState) -> bool:
+    if not _change(connection, which, state=state, ended_at=clock(connection)):
+        return False
+    columns = ENGINES.c
+    found = select(columns.role, columns.host, columns.pid).where(columns.id == engine_id)
+    role, host, pid = connection.execute(found).one()
+    if role == EngineRole.ENGINE:
+        kind = "engine.offline" if state is EngineState.DEAD else "engine.stopped"
+        write_notice(connection, kind, engine_id, {"host": host, "pid": pid})
+    return True
 
 
 def _change(connection: Connection, which: ColumnElement[bool], **values: Any) -> bool:

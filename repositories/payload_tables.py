@@ -6,7 +6,7 @@ from typing import Any, Final, cast
 
 from sqlalchemy import BigInteger, Float, Integer, String, Table, Text
 
-from .columns import ID, PATH, Base, big, col, key_col
+from .columns import ID, PATH, Base, big, col, key_col, partial
 
 __all__ = [
     "BLOBS",
@@ -79,6 +79,8 @@ class LogLine(Base, table=True):
     at: int = big()
     level: str = col(String(8))
     message: str = col(Text())
+
+    __table_args__: Any = (partial("logs_progress", "seq", where="level = 'progress'"),)
 
 
 BLOBS: Final = cast("Table", vars(Blob)["__table__"])

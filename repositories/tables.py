@@ -26,6 +26,7 @@ from sqlmodel import SQLModel
 
 from .columns import FILLFACTOR, ID, PATH, Base, big, col, key_col, metadata, one_of, partial
 from .control_tables import FIRINGS, LIMITS, QUEUES, SCHEDULES, SETTINGS, TRIGGERS
+from .feed_tables import NOTICES
 from .payload_tables import BLOBS, CHECKPOINTS, LOGS, PROGRESS, VARS, Checkpoint, LogLine, Progress
 from .records import (
     ACTIVE_INSTANCE_STATES,
@@ -52,6 +53,7 @@ __all__ = [
     "LIMITS",
     "LOGS",
     "MESSAGES",
+    "NOTICES",
     "PROGRESS",
     "QUEUES",
     "SCHEDULES",
@@ -243,6 +245,8 @@ class Journal(Base, table=True):
     reason: str = col(Text())
     at: int = big()
     engine: str | None = col(ID, null=True)
+
+    __table_args__: Any = (Index("journal_order", "seq"),)
 
 
 class Engine(Base, table=True):

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from ..engine.catalog import Catalog
+    from ..engine.feed import EventFeed
     from ..engine.workflow_engine import WorkflowEngine
     from ..executors.registry import ExecutorRegistry
     from ..repositories.database import Database
@@ -77,6 +78,13 @@ class Services:
         from .queues import QueueService
 
         return QueueService(self.database, self.engine)
+
+    @property
+    def feed(self) -> EventFeed:
+        """What happens, in order."""
+        from ..engine.feed import EventFeed
+
+        return EventFeed(self.database)
 
     @property
     def limits(self) -> LimitService:

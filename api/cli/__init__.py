@@ -13,6 +13,7 @@ import typer
 from . import (
     database,
     definitions,
+    events,
     explaining,
     formatting,
     inspect,
@@ -38,7 +39,7 @@ _PANELS: Final = {
     "Run": (run, worker),
     "Change": (lifecycle,),
     "Start by itself": (schedules, triggers),
-    "Look": (inspect, explaining, logs),
+    "Look": (inspect, explaining, logs, events),
     "Define": (definitions, formatting),
     "Operate": (queues, limits, stats, upkeep, database),
 }

@@ -20,6 +20,7 @@ __all__ = [
     "console",
     "debugging",
     "emit_json",
+    "emit_line",
     "emit_list",
     "local_time",
     "note",
@@ -73,6 +74,12 @@ def emit_list(values: Iterable[Any]) -> None:
         sys.stdout.write(f"{mark}\n{_dumps(value)}")
         mark = ","
     sys.stdout.write("[]\n" if mark == "[" else "\n]\n")
+    sys.stdout.flush()
+
+
+def emit_line(value: Any) -> None:
+    """One JSON document on a line of its own, at once."""
+    sys.stdout.write(_dumps(value) + "\n")
     sys.stdout.flush()
 
 

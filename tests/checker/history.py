@@ -173,7 +173,9 @@ def _leaves_running(
     owner = engines.get(holder.engine or "")
     gone = owner is not None and owner.state != "alive" and (owner.ended_at or 0) <= entry.at
     lease = "nobody knows" if owner is None else f"{owner.state}, ended at {owner.ended_at}"
-    message = f"{entry.to_state} by {entry.engine} at {entry.at} while {holder.engine} ({lease}) held the lease"
+    message = (
+        f"{entry.to_state} by {entry.engine} at {entry.at} while {holder.engine} ({lease}) held the lease"
+    )
     report.expect("I6", gone, where, message)
     message = f"{entry.to_state} ({entry.reason}) by {entry.engine}, claimed by {holder.engine}"
     report.expect("I6", entry.to_state in AFTER_DEATH, where, message)

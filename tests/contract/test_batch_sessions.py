@@ -7,12 +7,14 @@ from typing import Any
 
 import psycopg
 import pytest
+from sqlalchemy import select
 
 from strataflow.repositories import engines, migrate, views
 from strataflow.repositories.batch import Changes
 from strataflow.repositories.database import Database
 from strataflow.repositories.dialect import PostgresConnection
 from strataflow.repositories.errors import BadRow
+from strataflow.repositories.feed_tables import NOTICES
 from strataflow.repositories.records import TaskState, VarRow
 from strataflow.repositories.translation import LostPrepared
 from tests.support.processes import run_together
@@ -138,6 +140,8 @@ def test_ten_processes_write_one_file(migrated_sqlite_url: str) -> None:
     with database.read() as connection:
         rows = views.instances(connection, limit=1000)
         numbers = [views.history(connection, row.id)[0].seq for row in rows]
+        notices = connection.execute(select(NOTICES.c.seq)).scalars().all()
     database.close()
     assert len(rows) == 150
-    assert sorted(numbers) == list(range(1, 151))
+    assert len(notices) == 10, "each process told that it came"
+    assert sorted([*numbers, *notices]) == list(range(1, 161)), "no number twice, none lost"
