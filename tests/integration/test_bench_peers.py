@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.parametrize(
-    "what, way", [("throughput", "tasks"), ("throughput", "engine"), ("latency", "tasks")]
+    ("what", "way"), [("throughput", "tasks"), ("throughput", "engine"), ("latency", "tasks")]
 )
 def test_the_own_driver_reports_figures(db_url: str, what: str, way: str) -> None:
     request = Request(what, db_url, 5, 4, way)
