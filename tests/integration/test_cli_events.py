@@ -44,7 +44,7 @@ def test_everything_in_order_and_from_a_cursor_on(ran: Cli) -> None:
 
 def test_following_gives_an_event_a_line(ran: Cli) -> None:
     stored = ran("events", "--json").json
-    lines = ran("events", "--follow", "--after", 0, "--limit", 3, "--json").out.splitlines()
+    lines = ran("events", "--follow", "--after", "0", "--limit", "3", "--json").out.splitlines()
     assert [json.loads(line) for line in lines] == stored[:3]
 
 

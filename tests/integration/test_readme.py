@@ -127,6 +127,7 @@ def test_the_tour(folder: Path, pg_url: str) -> None:
         script = script.replace(
             "sleep 5;", "timeout 60 bash -c 'until [ -s effects.log ]; do sleep 0.05; done';"
         )
+        script = script.replace("sleep 3", f"until strataflow explain {NEWEST} | grep -q signal; do :; done")
         printed = in_shell(script, folder).replace(label, SHOWN_URL)
         assert not_printed(shown(block), printed) == [], printed
     counted = (folder / "effects.log").read_text().splitlines()
@@ -143,7 +144,7 @@ def test_a_tour_that_prints_something_else_is_noticed() -> None:
 def test_the_definitions_are_valid() -> None:
     """Without executors: whether those exist is the tour's matter."""
     found = [block for block in blocks(README, "json") if block.file]
-    assert [block.file for block in found] == ["hello.json", "words.json"]
+    assert [block.file for block in found] == ["hello.json", "words.json", "review.json"]
     for block in found:
         definition, _, problems = compile_definition(block.text)
         assert definition.name == str(block.file).removesuffix(".json")
