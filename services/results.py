@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
 from ..engine.errors import Conflict, NotFound, TaskFailed, TaskFailure, WaitTimeout
-from ..engine.starts import unknown_instance
 from ..engine.translate import engine_errors
 from ..repositories import task_reports
 from ..repositories.readmodels import uuid_text
+from .tasks.async_result import GOES_ON
 from .tasks.definitions import result_in
-from .tasks.reading import TaskReader
+from .tasks.reading import TaskReader, unknown_task
 from .tasks.states import EXPIRED_CODE, TaskState
 from .tasks.values import Progress
 from .upkeep import Upkeep
@@ -103,14 +103,16 @@ class SqlResults:
     def wait_for_result(self, task_id: str, timeout: float | None = None) -> Any:
         """Wait for it."""
         if uuid_text(task_id) is None:
-            raise unknown_instance(task_id)
-        ended = self._reader.wait(task_id, timeout)
+            raise unknown_task(task_id)
+        try:
+            ended = self._reader.wait(task_id, timeout)
+        except NotFound:
+            raise unknown_task(task_id) from None
         if ended is not None and ended.state == "completed":
             return result_in(ended.name, ended.output)
         state = self.state(task_id)
         if not state.is_terminal:
-            hint = "It goes on; ask again, or cancel it."
-            raise WaitTimeout(f"task {task_id} is still {state} after {timeout} s.", hint=hint)
+            raise WaitTimeout(f"task {task_id} is still {state} after {timeout} s.", hint=GOES_ON)
         return self._ended(task_id, state)
 
     def _ended(self, task_id: str, state: TaskState) -> Any:

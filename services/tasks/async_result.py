@@ -13,7 +13,9 @@ from .values import Progress
 if TYPE_CHECKING:
     from ..results import ResultStore
 
-__all__ = ["AsyncResult", "TaskControl"]
+__all__ = ["GOES_ON", "AsyncResult", "TaskControl"]
+
+GOES_ON: Final = "It goes on; ask again, or cancel it."
 
 
 class TaskControl(Protocol):
@@ -40,6 +42,8 @@ class AsyncResult:
     __slots__ = ("_control", "_store", "id")
 
     def __init__(self, task_id: str, store: ResultStore, control: TaskControl | None = None) -> None:
+        if not isinstance(task_id, str):  # pyright: ignore[reportUnnecessaryIsInstance] - callers are not checked
+            raise TypeError(f"the id of a task is text, not {task_id!r}")
         self.id: Final = task_id
         self._store = store
         self._control = control
@@ -114,12 +118,21 @@ class AsyncResult:
         try:
             ended = await asyncio.wait_for(told, timeout)
         except TimeoutError:
-            ended = True  # it may have ended just now; if not, `get` says so
+            return await asyncio.to_thread(self._late, timeout)
         finally:
             unwatch()
         if not ended:
             raise EngineStopped(f"the task system stopped while task {self.id} was waited for.")
         return await asyncio.to_thread(self.get, 0)
+
+    def _late(self, timeout: float | None) -> Any:
+        """It may have ended just now."""
+        try:
+            return self.get(0)
+        except WaitTimeout:
+            raise WaitTimeout(
+                f"task {self.id} is still {self.state} after {timeout} s.", hint=GOES_ON
+            ) from None
 
     def __await__(self) -> Generator[Any, None, Any]:
         return self.aget().__await__()
@@ -134,7 +147,11 @@ class AsyncResult:
         """Call one of these once when it has ended, also when it has already, on a thread of the system.
 
         `on_success` gets the result, `on_error` the TaskFailed. What they raise is logged. They live in this process.
+        Raises TypeError for what cannot be called.
         """
+        for callback in (on_success, on_error):
+            if callback is not None and not callable(callback):
+                raise TypeError(f"a callback is a function, not {callback!r}")
 
         def settle() -> None:
             try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime, timedelta
@@ -16,8 +17,11 @@ __all__ = [
     "Task",
     "TaskConfig",
     "as_task",
+    "as_tasks",
     "configured",
+    "listed",
     "priority_number",
+    "queue_name",
 ]
 
 PRIORITIES: Final[Mapping[str, int]] = {"lowest": 1, "low": 3, "normal": 5, "high": 7, "highest": 9}
@@ -25,6 +29,11 @@ _HIGHEST: Final = 1_000_000
 #: Other words for the same options.
 _WORDS: Final = {"retries": "max_retries", "expires_in": "expires", "run_at": "eta"}
 _CENTURY_S: Final = 100 * 365 * 86_400.0
+_QUEUE: Final = re.compile(r"[A-Za-z0-9_.-]{1,63}")
+_ERROR: Final = re.compile(r"[A-Za-z0-9_.*]+")
+_LONGEST_KEY: Final = 512
+#: As many labels as a run may have.
+_MOST_TAGS: Final = 50
 
 
 @dataclass(slots=True, frozen=True)
@@ -112,7 +121,8 @@ class Task:
     def __post_init__(self) -> None:
         name = cast("Any", self.name)
         if not isinstance(name, str) or not name.strip() or "\x00" in name or len(name) > 200:
-            raise ValueError(f"a task's name is text of 1 to 200 characters, not {name!r}")
+            built = "; call its build()" if callable(getattr(name, "build", None)) else ""
+            raise ValueError(f"a task's name is text of 1 to 200 characters, not {name!r}{built}")
 
 
 def configured(base: TaskConfig, options: Mapping[str, Any]) -> TaskConfig:
@@ -144,6 +154,18 @@ def as_task(value: Any, base: TaskConfig) -> Task:
     raise TypeError(f"a task is a Task, a name, (name, payload) or (name, payload, options), not {value!r}")
 
 
+def as_tasks(given: Iterable[Any], base: TaskConfig) -> list[Task]:
+    """Tasks from a list of what `as_task` takes. Raises TypeError, ValueError."""
+    return [as_task(each, base) for each in listed(given)]
+
+
+def listed(given: Iterable[Any]) -> Iterable[Any]:
+    """A list as it is. Raises TypeError for a name alone, which would be taken apart letter by letter."""
+    if isinstance(given, str | Mapping | Task) or not isinstance(given, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance] - callers are not checked
+        raise TypeError(f"tasks are given as a list, not {given!r}")
+    return given
+
+
 def priority_number(value: Any) -> int:
     """1 to 9 for a name, a whole number as it is. Raises ValueError."""
     if isinstance(value, str):
@@ -164,22 +186,35 @@ def _check(config: TaskConfig) -> None:
         "max_delay": (0.0, _CENTURY_S),
         "jitter": (0.0, 1.0),
         "delay": (0.0, _CENTURY_S),
+        "expires": (0.0, _CENTURY_S),
     }
     for name, (low, high) in bounds.items():
         value: Any = getattr(config, name)
-        if value is None and name in {"timeout", "delay"}:
+        if value is None and name in {"timeout", "delay", "expires"}:
+            continue
+        if name == "expires" and isinstance(value, datetime):
             continue
         if not low <= _number(name, value) <= high:
             raise ValueError(f"{name} must lie between {low:g} and {high:g}, not {value!r}")
     if config.eta is not None and config.delay is not None:
         raise ValueError("a task has an eta or a delay, not both")
-    if config.expires is not None and not isinstance(config.expires, datetime):
-        _number("expires", config.expires)
     kinds: dict[str, Any] = {"max_retries": int, "eta": datetime | None, "queue": str, "key": str | None}
     for name, kind in kinds.items():
         value = getattr(config, name)
         if not isinstance(value, kind):
             raise ValueError(f"{name} cannot be {value!r}")  # noqa: TRY004 - one error for every option
+    queue_name(config.queue)
+    if config.key is not None and not (0 < len(config.key) <= _LONGEST_KEY and "\x00" not in config.key):
+        raise ValueError(f"a key is text of 1 to {_LONGEST_KEY} characters, not {config.key[:80]!r}")
+    if len(config.tags) > _MOST_TAGS:
+        raise ValueError(f"a task has at most {_MOST_TAGS} tags, not {len(config.tags)}")
+
+
+def queue_name(value: Any) -> str:
+    """A queue's name as it is. Raises ValueError."""
+    if not isinstance(value, str) or not _QUEUE.fullmatch(value):
+        raise ValueError(f"a queue's name is 1 to 63 letters, digits, '_', '.' and '-', not {value!r}")
+    return value
 
 
 def _number(name: str, value: Any) -> float:
@@ -200,7 +235,7 @@ def _many(name: str, value: Any) -> Iterable[Any]:
 def _error_name(value: Any) -> str:
     if isinstance(value, type) and issubclass(value, BaseException):
         return value.__name__
-    if isinstance(value, str) and value and not value.isspace():
+    if isinstance(value, str) and _ERROR.fullmatch(value):
         return value
     raise ValueError(f"'never' names exceptions or error codes, not {value!r}")
 

@@ -1,8 +1,8 @@
 """Handlers of tasks as executors of the engine: under which name, and in which wrapping.
 
-A handler is a function of (ctx, payload) or of (payload), sync or async, or an object or class with `execute` and, if
-it wants, `on_retry`, `on_success`, `on_failure` and `cleanup`. As an executor it receives what the run's inputs hold:
-the payload, and the instant after which it must not be called any more.
+A handler is a function of (ctx, payload), (payload), (ctx) or nothing, sync or async, or an object or class with
+`execute` and, if it wants, `on_retry`, `on_success`, `on_failure` and `cleanup`. As an executor it receives what the
+run's inputs hold: the payload, and the instant after which it must not be called any more.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ DOMAIN: Final = "task"
 _PLAIN: Final = re.compile(r"[a-z][a-z0-9_]{0,49}")
 _HASHED: Final = re.compile(r".*_x[0-9a-f]{12}")
 _HOOKS: Final = ("on_retry", "on_success", "on_failure", "cleanup")
-#: What the first of two parameters is called when the second may be left out.
+#: What the parameter for the context is called where it is the only one, or the second may be left out.
 _CONTEXT_NAMES: Final = frozenset({"ctx", "context"})
 Call = Callable[..., Any]
 LastError = Callable[[TaskContext], TaskError | None]
@@ -127,23 +127,30 @@ def _executing(name: str, call: Call, told: Callable[[], None]) -> Call:
     return run
 
 
-def _arguments(name: str, ctx: TaskContext, given: Any, takes: int) -> tuple[Any, ...]:
+def _arguments(name: str, ctx: TaskContext, given: Any, takes: slice) -> tuple[Any, ...]:
     """What the handler is called with; raises Expired when it is too late for that."""
     values = cast("Mapping[str, Any]", given) if isinstance(given, dict) else dict[str, Any]()
     expires_at = values.get("expires_at")
     if expires_at is not None and ctx.attempt == 1 and time.time() * 1_000_000 >= expires_at:
         raise Expired(f"task {name!r} did not begin before it expired")
-    return (remembering(ctx), values.get("payload"))[2 - takes :]
+    return (remembering(ctx), values.get("payload"))[takes]
 
 
-def _takes(name: str, call: Call) -> int:
-    """2 for (ctx, payload), 1 for (payload), 0 for nothing; further parameters have defaults and are left alone."""
+#: What a handler takes of (ctx, payload).
+_BOTH: Final = slice(0, 2)
+_CONTEXT: Final = slice(0, 1)
+_PAYLOAD: Final = slice(1, 2)
+_NOTHING: Final = slice(0, 0)
+
+
+def _takes(name: str, call: Call) -> slice:
+    """What it is called with, by its signature; further parameters have defaults and are left alone."""
     try:
         parameters = list(inspect.signature(call).parameters.values())
     except (TypeError, ValueError):
-        return 1  # a built-in callable that does not tell
+        return _PAYLOAD  # a built-in callable that does not tell
     if any(each.kind is each.VAR_POSITIONAL for each in parameters):
-        return 2
+        return _BOTH
     places = [each for each in parameters if each.kind in {each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD}]
     required = sum(each.default is each.empty for each in places)
     keywords = [
@@ -154,9 +161,12 @@ def _takes(name: str, call: Call) -> int:
         raise InvalidExecutor(
             f"the handler of {name!r} is called with (ctx, payload); it also wants {wanted!r}"
         )
-    if required < 2 and len(places) >= 2 and places[0].name in _CONTEXT_NAMES:
-        return 2
-    return required or min(1, len(places))
+    contextual = bool(places) and places[0].name in _CONTEXT_NAMES
+    if required == 2 or (contextual and len(places) >= 2):
+        return _BOTH
+    if contextual:
+        return _CONTEXT
+    return _PAYLOAD if places else _NOTHING
 
 
 def _failing(method: Call) -> Call:

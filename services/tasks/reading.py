@@ -31,7 +31,7 @@ from .values import Progress, QueueDepth, TaskStatistics, Workers
 if TYPE_CHECKING:
     from ...engine.workflow_engine import WorkflowEngine
 
-__all__ = ["TaskReader"]
+__all__ = ["TaskReader", "unknown_task"]
 
 _TRACEBACK: Final = "Traceback "
 _WAITING: Final = (
@@ -60,7 +60,7 @@ class TaskReader:
         with engine_errors(), self._engine().database.read() as connection:
             found = task_reports.facts(connection, task_id, NODE)
         if found is None or not found.name.startswith(PREFIX):
-            raise NotFound(f"there is no task {task_id}.", hint="Ids come from `submit`, or from a listing.")
+            raise unknown_task(task_id)
         return found
 
     def described(self, definition_id: str) -> Described:
@@ -274,6 +274,11 @@ class TaskReader:
                 if deleted < RETENTION_BATCH:
                     break
         return gone
+
+
+def unknown_task(task_id: str) -> NotFound:
+    """The error of an id that no task has."""
+    return NotFound(f"there is no task {task_id}.", hint="Ids come from `submit`, or from a listing.")
 
 
 def _has_expired(found: TaskFacts) -> bool:

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from ...engine.errors import EngineError
+from ...engine.errors import EngineError, QueueFull
 from ...engine.events import Applied
 from ...engine.starts import StartOptions
 from ...engine.translate import engine_errors
 from .async_result import AsyncResult
 from .compositions import Composition
-from .config import Task, TaskConfig, as_task, refused
+from .config import Task, TaskConfig, as_task, listed, refused
 from .definitions import TaskDefinitions
+from .room import patiently, tries
 
 if TYPE_CHECKING:
     from ...engine.catalog import Registered
@@ -26,6 +27,10 @@ __all__ = ["TAG", "Batch", "BatchItem", "Start", "Submitter"]
 
 #: A tag is a label of this name and the value "1", so that every filter of runs finds it.
 TAG: Final = "tag:"
+#: Members of a batch that are tried together while they wait for room.
+_TRIED_AT_ONCE: Final = 100
+#: The engine of this moment: it may be stopped and started while somebody waits.
+Engine = Callable[[], "WorkflowEngine"]
 
 
 @dataclass(slots=True, frozen=True)
@@ -93,33 +98,51 @@ class Submitter:
             inputs["expires_at"] = expires
         return Start(self._definitions.other(engine, composition.document), inputs, options)
 
-    def start(self, engine: WorkflowEngine, start: Start, connection: Any = None) -> str:
+    def start(
+        self, engine: Engine, start: Start, connection: Any = None, *, wait_for_room: float = 0.0
+    ) -> str:
         """Start it and give its id; durable then, or with the caller's transaction."""
         if connection is not None:
-            return engine.start_in_transaction(
-                connection, start.definition, start.inputs, options=start.options
-            )
-        return engine.start_now(start.definition, start.inputs, options=start.options)
+            return _inside(engine(), connection, start)
+        return patiently(
+            wait_for_room, lambda: engine().start_now(start.definition, start.inputs, options=start.options)
+        )
 
     def start_many(
-        self, engine: WorkflowEngine, given: Iterable[Any], base: TaskConfig
+        self, engine: Engine, given: Iterable[Any], base: TaskConfig, *, wait_for_room: float = 0.0
     ) -> list[str | EngineError]:
-        """Hand all valid ones to the writer together, which commits them in as few transactions as it can."""
-        starts = [self._checked(engine, each, base) for each in given]
-        waiting = [each if isinstance(each, EngineError) else _submitted(engine, each) for each in starts]
-        return [each if isinstance(each, EngineError) else _answer(each) for each in waiting]
+        """Hand all valid ones to the writer together, which commits them in as few transactions as it can.
+
+        With `wait_for_room` those that a full queue refuses are tried again, in their order, until they have room or
+        the time is over.
+        """
+        starts = [self._checked(engine(), each, base) for each in listed(given)]
+        answers: dict[int, str | EngineError] = {}
+        left: list[tuple[int, Start]] = []
+        for place, each in enumerate(starts):
+            if isinstance(each, EngineError):
+                answers[place] = each
+            else:
+                left.append((place, each))
+        at_once = len(left)
+        for _ in tries(wait_for_room):
+            left = _round(engine(), left, at_once, answers)
+            if not left:
+                break
+            at_once = _TRIED_AT_ONCE
+        return [answers[place] for place in range(len(starts))]
 
     def start_all(self, engine: WorkflowEngine, given: Iterable[Any], base: TaskConfig) -> list[str]:
         """All in one transaction, or none. Raises what is wrong with the first that is refused."""
         starts: list[Start] = []
-        for number, each in enumerate(given):
+        for number, each in enumerate(listed(given)):
             try:
                 starts.append(self.prepare(engine, as_task(each, base)))
             except (EngineError, TypeError, ValueError) as exc:
                 exc.add_note(f"member {number} of the batch; nothing was submitted")
                 raise
         with engine_errors(), engine.database.write() as connection:
-            ids = [self.start(engine, start, connection) for start in starts]
+            ids = [_inside(engine, connection, start) for start in starts]
         engine.scheduler.wake()
         return ids
 
@@ -130,6 +153,28 @@ class Submitter:
             return refused(exc)
 
 
+def _inside(engine: WorkflowEngine, connection: Any, start: Start) -> str:
+    return engine.start_in_transaction(connection, start.definition, start.inputs, options=start.options)
+
+
+def _round(
+    engine: WorkflowEngine, left: list[tuple[int, Start]], at_once: int, answers: dict[int, str | EngineError]
+) -> list[tuple[int, Start]]:
+    """Try those that have no place yet; gives those that have none still. A queue that refuses one is left alone."""
+    refused: list[tuple[int, Start]] = []
+    full: set[str | None] = set()
+    for begin in range(0, len(left), at_once):
+        part = left[begin : begin + at_once]
+        tried = {place: _submitted(engine, start) for place, start in part if start.options.queue not in full}
+        for place, start in part:
+            if place in tried:
+                answers[place] = _answer(tried[place])
+            if isinstance(answers[place], QueueFull):
+                refused.append((place, start))
+                full.add(start.options.queue)
+    return refused
+
+
 def _submitted(engine: WorkflowEngine, start: Start) -> Future[Applied] | EngineError:
     try:
         return engine.submit_start(start.definition, start.inputs, options=start.options)
@@ -137,7 +182,9 @@ def _submitted(engine: WorkflowEngine, start: Start) -> Future[Applied] | Engine
         return exc
 
 
-def _answer(future: Future[Applied]) -> str | EngineError:
+def _answer(future: Future[Applied] | EngineError) -> str | EngineError:
+    if isinstance(future, EngineError):
+        return future
     try:
         return future.result().instance_id
     except EngineError as exc:

@@ -590,7 +590,7 @@ def test_hooks_are_called_as_stated_and_their_errors_do_no_harm(bench: Bench, ki
         assert gone.wait(WAIT_S)
         assert told == [("failure", 1, "not yet")]
         told.clear()
-        expired = system.submit("hooked", 0, expires=-1.0)
+        expired = system.submit("hooked", 0, expires=0)
         assert expired.wait(WAIT_S)
         assert told == []  # its handler was not called, so nothing failed
 
@@ -836,7 +836,7 @@ def test_statistics_equal_the_truth_and_can_be_reset(bench: Bench) -> None:
         tried = [system.submit("fail", 1, retry_delay=0.01) for _ in range(3)]
         bad = [system.submit("fail", None, retries=1, retry_delay=0.01) for _ in range(2)]
         slow = system.submit("sleep", 5, timeout=0.05, retries=1, retry_delay=0.01)
-        late = system.submit("square", 1, expires=-1.0)
+        late = system.submit("square", 1, expires=0)
         for task in (*good, *tried, *bad, slow, late):
             assert task.wait(WAIT_S)
         delayed = system.submit_later("square", 1, 60)
