@@ -45,6 +45,11 @@ class Entrant:
         """The median of a figure; NaN where it was not measured."""
         return statistics.median(each.get(name, float("nan")) for each in self.figures)
 
+    def beside(self, other: Entrant, name: str) -> float:
+        """The median of how this compares to another entrant in the same turn."""
+        pairs = zip(self.figures, other.figures, strict=True)
+        return statistics.median(own[name] / its[name] for own, its in pairs)
+
 
 def _entrants(concurrency: int) -> list[Entrant]:
     return [
@@ -155,14 +160,13 @@ _SHOWN: Final = ("server_version", "fsync", "synchronous_commit")
 
 
 def _throughput(entrants: list[Entrant], count: int) -> None:
-    own = entrants[0].middle("run_per_s")
     print(f"\n{count:,} tasks, put in by {min(count, BATCH):,} at a time, then run by one process:\n")
     print(
         "| queue | database | at a time | put in /s | run /s | to the first line | worker CPU us | server CPU us "
         "| WAL bytes | rows kept | bytes kept |\n|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|"
     )
     for entrant in entrants:
-        rate = entrant.middle("run_per_s")
+        rate, ratio = entrant.middle("run_per_s"), entrant.beside(entrants[0], "run_per_s")
         figures = (
             entrant.middle("run_cpu_us"),
             entrant.middle("submit_server_us") + entrant.middle("run_server_us"),
@@ -171,7 +175,7 @@ def _throughput(entrants: list[Entrant], count: int) -> None:
             entrant.middle("kept_bytes"),
         )
         cells = [entrant.name, entrant.database, str(entrant.concurrency)]
-        cells += [_number(entrant.middle("submit_per_s")), _number(rate), f"{rate / own:.2f}"]
+        cells += [_number(entrant.middle("submit_per_s")), _number(rate), f"{ratio:.2f}"]
         print(f"| {' | '.join(cells)} | {' | '.join(map(_number, figures))} |")
 
 
