@@ -18,7 +18,7 @@ from ..repositories import task_reports
 from ..repositories.readmodels import uuid_text
 from .tasks.async_result import GOES_ON
 from .tasks.definitions import result_in
-from .tasks.reading import TaskReader, unknown_task
+from .tasks.reading import TaskReader, Watch, unknown_task
 from .tasks.states import EXPIRED_CODE, TaskState
 from .tasks.values import Progress
 from .upkeep import Upkeep
@@ -72,9 +72,11 @@ class ResultStore(Protocol):
 class SqlResults:
     """Results as they stand in the database of an engine; the engine may be another one at every call."""
 
-    def __init__(self, engine: Callable[[], WorkflowEngine]) -> None:
+    def __init__(self, engine: Callable[[], WorkflowEngine], watch: Watch | None = None) -> None:
+        """`watch` tells when a task has ended; those who wait long share it instead of asking one by one."""
         self._engine = engine
         self._reader: Final = TaskReader(engine)
+        self._watch = watch
 
     @classmethod
     def of(cls, engine: WorkflowEngine) -> Self:
@@ -105,7 +107,7 @@ class SqlResults:
         if uuid_text(task_id) is None:
             raise unknown_task(task_id)
         try:
-            ended = self._reader.wait(task_id, timeout)
+            ended = self._reader.wait(task_id, timeout, self._watch)
         except NotFound:
             raise unknown_task(task_id) from None
         if ended is not None and ended.state == "completed":

@@ -30,7 +30,12 @@ class TaskControl(Protocol):
         ...
 
     def watch(
-        self, task_id: str, callback: Callable[[], None], dropped: Callable[[], None] | None = None
+        self,
+        task_id: str,
+        callback: Callable[[], None],
+        dropped: Callable[[], None] | None = None,
+        *,
+        quick: bool = False,
     ) -> Callable[[], None]:
         """Call back once it has ended, or `dropped` when the system stops first; the answer takes the wish back."""
         ...
@@ -113,7 +118,10 @@ class AsyncResult:
         loop = asyncio.get_running_loop()
         told: asyncio.Future[bool] = loop.create_future()
         unwatch = control.watch(
-            self.id, lambda: _tell(loop, told, ended=True), lambda: _tell(loop, told, ended=False)
+            self.id,
+            lambda: _tell(loop, told, ended=True),
+            lambda: _tell(loop, told, ended=False),
+            quick=True,
         )
         try:
             ended = await asyncio.wait_for(told, timeout)

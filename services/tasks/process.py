@@ -7,10 +7,12 @@ it is first asked for, and closed by the next `stop`, or when the system is forg
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ...engine.config import EngineConfig
+from ...engine.wakeup import Ears
 from ...engine.workflow_engine import WorkflowEngine
 
 if TYPE_CHECKING:
@@ -47,6 +49,11 @@ class Process:
         with self._guard:
             if "engine" not in self._open:
                 self._opened("engine", executes=True)
+
+    def listener(self, heard: Callable[[], None]) -> Ears:
+        """What hears of commits of other processes, not started; a hint is only said to be one."""
+        url, enabled = self.engine().url, self._config.notify
+        return Ears(url, lambda _: heard(), enabled=enabled)
 
     def stop(self, grace_s: float | None) -> None:
         """Stop executing, and close everything."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from ...engine.errors import NotFound, TaskFailure
 from ...engine.payload import decode
@@ -31,7 +32,26 @@ from .values import Progress, QueueDepth, TaskStatistics, Workers
 if TYPE_CHECKING:
     from ...engine.workflow_engine import WorkflowEngine
 
-__all__ = ["TaskReader", "unknown_task"]
+__all__ = ["TaskReader", "Watch", "unknown_task"]
+
+#: How long a thread that waits asks for itself: what ends here within that time is told without delay.
+_ALONE_S: Final = 0.25
+
+
+class Watch(Protocol):
+    """Calls back when a task has ended; see `Watcher.watch`."""
+
+    def __call__(
+        self,
+        task_id: str,
+        callback: Callable[[], None],
+        dropped: Callable[[], None] | None = None,
+        *,
+        quick: bool = False,
+    ) -> Callable[[], None]:
+        """The answer takes the wish back."""
+        ...
+
 
 _TRACEBACK: Final = "Traceback "
 _WAITING: Final = (
@@ -72,19 +92,42 @@ class TaskReader:
         engine = self._engine()
         return ExecutionService(engine.database, engine.parts.catalog, engine).status(task_id)
 
-    def wait(self, task_id: str, timeout: float | None) -> WorkflowStatus | None:
-        """Block until the run has ended, in whatever process; None after so many seconds. Raises NotFound."""
+    def wait(self, task_id: str, timeout: float | None, watch: Watch | None = None) -> WorkflowStatus | None:
+        """Block until the run has ended, in whatever process; None after so many seconds. Raises NotFound.
+
+        With `watch` a thread asks for itself only at first, then it is told.
+        """
         waiters = self._engine().parts.waiters
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
-            left = None if deadline is None else max(0.0, deadline - time.monotonic())
-            ended = waiters.wait(task_id, left)
+            left = _left(deadline)
+            if watch is None or (left is not None and left <= _ALONE_S):
+                ended = waiters.wait(task_id, left)
+            else:
+                ended = waiters.wait(task_id, _ALONE_S) or self._told(watch, task_id, deadline)
             status = self.status(task_id)
             if status.ended:
                 return status
             if not ended:
                 return None
             waiters.forget(task_id)  # it was taken back since
+
+    def _told(self, watch: Watch, task_id: str, deadline: float | None) -> bool:
+        """Wait until somebody says that it has ended. Raises EngineStopped when nobody will."""
+        waiters = self._engine().parts.waiters
+        said, dropped = threading.Event(), threading.Event()
+
+        def drop() -> None:
+            dropped.set()
+            said.set()
+
+        unwatch = watch(task_id, said.set, drop, quick=True)
+        try:
+            ended = said.wait(_left(deadline))
+        finally:
+            unwatch()
+        # the system stops: what still runs may end within its grace, and then tells this thread itself
+        return waiters.wait(task_id, _left(deadline)) if dropped.is_set() else ended
 
     def state(self, task_id: str) -> TaskState:
         """Where it stands. Raises NotFound."""
@@ -274,6 +317,10 @@ class TaskReader:
                 if deleted < RETENTION_BATCH:
                     break
         return gone
+
+
+def _left(deadline: float | None) -> float | None:
+    return None if deadline is None else max(0.0, deadline - time.monotonic())
 
 
 def unknown_task(task_id: str) -> NotFound:

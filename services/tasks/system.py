@@ -90,9 +90,11 @@ class TaskSystem(Monitoring):
         self._process: Final = Process(url, self._registry, settings)
         self._definitions: Final = TaskDefinitions()
         self._submitter: Final = Submitter(self._definitions)
-        self._watcher: Final = Watcher(partial(_ended, self._process))
+        self._watcher: Final = Watcher(partial(_ended, self._process), self._process.listener)
         self._handlers: dict[str, object] = {}
-        super().__init__(self._process.engine, self._definitions, SqlResults(self._process.engine))
+        super().__init__(
+            self._process.engine, self._definitions, SqlResults(self._process.engine, self._watcher.watch)
+        )
         self._schedules: Final = TaskSchedules(
             self._process.engine, self._definitions, partial(_handle, weakref.ref(self)), self.results.exists
         )
@@ -336,10 +338,15 @@ class TaskSystem(Monitoring):
         return [self.result(each) for each in self._children(task_id)]
 
     def watch(
-        self, task_id: str, callback: Callable[[], None], dropped: Callable[[], None] | None = None
+        self,
+        task_id: str,
+        callback: Callable[[], None],
+        dropped: Callable[[], None] | None = None,
+        *,
+        quick: bool = False,
     ) -> Callable[[], None]:
         """Call back once when a task has ended, or `dropped` when the system stops first."""
-        return self._watcher.watch(task_id, callback, dropped)
+        return self._watcher.watch(task_id, callback, dropped, quick=quick)
 
 
 def _check(concurrency: Any, defaults: Any, missing_handler_s: Any) -> None:

@@ -1,7 +1,8 @@
 """Who is told when tasks have ended: one thread looks for all of them, callbacks run on threads of their own.
 
 The thread asks the database once for all tasks that are watched. It looks at once when an attempt in this process is
-over, and otherwise less and less often, at last every half second.
+over or another process says that something happened, and otherwise less and less often, at last every half second. It
+never spends more than a fifth of its time on looking, however many are watched and however much is said.
 """
 
 from __future__ import annotations
@@ -12,17 +13,22 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
-__all__ = ["Watcher"]
+__all__ = ["Listener", "Watcher"]
 
 log: Final = logging.getLogger("strataflow.tasks")
 _SHORTEST_S: Final = 0.01
 _LONGEST_S: Final = 0.5
+_GROWTH: Final = 1.5
 _CALLBACK_THREADS: Final = 4
 _CALLBACKS: Final = "strataflow-callbacks"
 #: How long a stop waits for callbacks that have begun.
 _GRACE_S: Final = 5.0
+#: Pause after a look, as a multiple of the time that it took.
+_RESPITE: Final = 4.0
+#: How long other processes are listened to when nothing is watched any more: the next wish often comes soon.
+_LINGER_S: Final = 5.0
 Callback = Callable[[], None]
 
 
@@ -31,13 +37,36 @@ class _Wish:
     callback: Callback
     #: Called instead when the watcher stops first.
     dropped: Callback | None
+    #: It takes no time and cannot fail: no thread of the pool is needed.
+    quick: bool
+
+
+class Listener(Protocol):
+    """Hears what other processes say."""
+
+    def start(self) -> None:
+        """Begin."""
+        ...
+
+    def stop(self) -> None:
+        """End."""
+        ...
 
 
 class Watcher:
-    """Calls back once for every task that has ended; `ended` says of these ids which have."""
+    """Calls back once for every task that has ended; `ended` says of these ids which have.
 
-    def __init__(self, ended: Callable[[Iterable[str]], set[str]]) -> None:
+    `listener` makes what calls its argument when another process has done something; hints may be lost.
+    """
+
+    def __init__(
+        self,
+        ended: Callable[[Iterable[str]], set[str]],
+        listener: Callable[[Callable[[], None]], Listener] | None = None,
+    ) -> None:
         self._ended = ended
+        self._listener = listener
+        self._ears: Listener | None = None
         self._lock = threading.Lock()
         self._watched: dict[str, dict[int, _Wish]] = {}
         self._next = 0
@@ -47,11 +76,16 @@ class Watcher:
         self._thread: threading.Thread | None = None
         self._pool: ThreadPoolExecutor | None = None
 
-    def watch(self, task_id: str, callback: Callback, dropped: Callback | None = None) -> Callable[[], None]:
-        """Call back when the task has ended, also when it has already; the answer takes the wish back."""
+    def watch(
+        self, task_id: str, callback: Callback, dropped: Callback | None = None, *, quick: bool = False
+    ) -> Callable[[], None]:
+        """Call back when the task has ended, also when it has already; the answer takes the wish back.
+
+        A `quick` callback is called on the thread that looks: it must not wait, nor raise.
+        """
         with self._lock:
             number, self._next = self._next, self._next + 1
-            self._watched.setdefault(task_id, {})[number] = _Wish(callback, dropped)
+            self._watched.setdefault(task_id, {})[number] = _Wish(callback, dropped, quick)
             if self._thread is None:
                 self._stopping = False
                 self._pool = ThreadPoolExecutor(_CALLBACK_THREADS, thread_name_prefix=_CALLBACKS)
@@ -99,19 +133,40 @@ class Watcher:
     def _run(self, pool: ThreadPoolExecutor) -> None:
         pause = _SHORTEST_S
         while True:
-            news = self._news.wait(pause if self._watched else None)
-            self._news.clear()
+            news = self._wait(pause)
             last, began = self._stopping, time.monotonic()
+            if not last:
+                self._listen()
             try:
                 found = self._look(pool)
             except Exception:
                 log.exception("looking for ended tasks failed", extra={"action": "watch_failed"})
                 found = False
             if last:
+                self._deafen()
                 return
             # an attempt that is over is committed a moment later: look soon again, but not without a breath
-            pause = _SHORTEST_S if news or found else min(_LONGEST_S, pause * 1.5)
-            time.sleep(max(0.0, _SHORTEST_S - (time.monotonic() - began)))
+            took = time.monotonic() - began
+            pause = _SHORTEST_S if news or found else min(_LONGEST_S, pause * _GROWTH)
+            time.sleep(min(_LONGEST_S, max(_SHORTEST_S - took, _RESPITE * took)))
+
+    def _wait(self, pause: float) -> bool:
+        """Until there is news, or it is time to look again."""
+        if not self._watched and self._ears is not None and not self._news.wait(_LINGER_S):
+            self._deafen()
+        news = self._news.wait(pause if self._watched else None)
+        self._news.clear()
+        return news
+
+    def _listen(self) -> None:
+        if self._ears is None and self._watched and self._listener is not None:
+            self._ears = self._listener(self.poke)
+            self._ears.start()
+
+    def _deafen(self) -> None:
+        ears, self._ears = self._ears, None
+        if ears is not None:
+            ears.stop()
 
     def _look(self, pool: ThreadPoolExecutor) -> bool:
         with self._lock:
@@ -120,6 +175,9 @@ class Watcher:
         with self._lock:
             told = [self._watched.pop(task_id) for task_id in over if task_id in self._watched]
         for wish in (wish for wishes in told for wish in wishes.values()):
+            if wish.quick:
+                _call(wish.callback)
+                continue
             try:
                 call = pool.submit(_call, wish.callback)
             except RuntimeError:  # the interpreter ends and gives no more threads
