@@ -73,4 +73,4 @@ class Counters:
 
     def changed(self) -> list[LimitRow]:
         """Final images, one per counter."""
-        return [self.rows[name] for name in sorted(self._dirty)]
+        return [self.rows.final(name) for name in sorted(self._dirty)]

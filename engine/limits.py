@@ -12,6 +12,7 @@ always; for one that needs several counters at once, during the last fifth of ea
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
@@ -104,11 +105,24 @@ class Kept:
 
 
 class Counted(dict[str, LimitRow]):
-    """Counters of one transaction, and what is kept of them: known to this engine alone, and lost with it."""
+    """Counters of one transaction.
+
+    What one instance gives back, others may take from the next transaction on: the journal is written instance by
+    instance, and limits hold at every prefix of it.
+    """
 
     def __init__(self, kept: dict[str, Kept]) -> None:
         super().__init__()
+        #: Known to this engine alone, and lost with it.
         self.kept = kept
+        #: What instances of this transaction have given back, by counter.
+        self.given: Counter[str] = Counter()
+
+    def final(self, name: str) -> LimitRow:
+        """The image that is written."""
+        row = self[name].copy()
+        row.used -= self.given[name]
+        return row
 
 
 def is_limited(plan: Plan, row: TaskRow, control: Control) -> bool:
@@ -144,7 +158,7 @@ def counters_of(plan: Plan, node: PlanNode | None, row: TaskRow, control: Contro
 def _wants(rule: LimitRule, row: TaskRow, turn: Turn) -> Iterable[Want]:
     found: dict[str, Any] = memo_of(row).get("limits") or {}
     if rule.concurrency is not None or rule.rate is not None:
-        key = found.get("key")
+        key = None if rule.key is None else found.get("key")  # the node's; its definition has none
         name = rule.name if key is None else f"{rule.name}:{key}"
         yield Want(name, 1, rule.concurrency, rule.rate, turn=turn)
     for group in found.get("mutex", ()):
@@ -166,6 +180,7 @@ class Ledger:
         self._rows = rows
         self._changed: dict[str, LimitRow] = {}
         self._ask = ask
+        self._given: Counter[str] = Counter()
         #: What is kept as this fold leaves it; None: no longer.
         self._kept: dict[str, Kept | None] = {}
         #: Counters that have room again, and tasks that wait for it.
@@ -240,6 +255,7 @@ class Ledger:
         for name, weight in taken:
             row = self.edit(name)
             row.used -= weight
+            self._given[name] += weight
             row.updated_at = now
             if row.waiting:
                 self.freed.add(name)
@@ -252,9 +268,12 @@ class Ledger:
             self.freed.add(row.name)  # the next in line may fit where this one did not
 
     def commit(self) -> list[str]:
-        """Let the next instance of the batch see the changes; the names of what was changed."""
+        """Let the next instance of the batch see what was taken; the names of what was changed."""
         self._rows.update(self._changed)
         if isinstance(self._rows, Counted):
+            for name, weight in self._given.items():
+                self._rows[name].used += weight
+            self._rows.given.update(self._given)
             for name, kept in self._kept.items():
                 if kept is None:
                     self._rows.kept.pop(name, None)

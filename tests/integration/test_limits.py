@@ -140,6 +140,13 @@ def test_a_group_is_shared_by_nodes_and_a_definition_bounds_all_its_runs(flow: F
     assert 2 <= flow.probe.most["d"] <= 3
 
 
+def test_a_key_of_a_node_does_not_divide_the_limit_of_its_definition(flow: Flow) -> None:
+    body = measured("d", key="{{ item }}", concurrency=2)
+    flow.run({"m": {"map": list(range(12)), "do": body}}, limits={"concurrency": 3})
+    assert 2 <= flow.probe.most["d"] <= 3
+    assert "definition:flow" in counters(flow)
+
+
 @pytest.mark.row("A-25")
 def test_mutexes_and_pools_serialise_and_never_deadlock_however_they_cross(flow: Flow) -> None:
     database = flow.engine.database

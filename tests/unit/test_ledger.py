@@ -126,3 +126,21 @@ def test_a_rate_keeps_no_room_and_gives_each_a_place_in_time() -> None:
     assert refusal is not None
     assert refusal.until == 2 + SECOND // 10
     assert world.kept == {}
+
+
+def test_what_one_instance_gives_back_another_takes_in_the_next_transaction() -> None:
+    """The journal of a transaction is written instance by instance, in an order of its own."""
+    counted = Counted({})
+    counted["x"] = LimitRow("x", concurrency=1, explicit=1, used=1, waiting=1)
+
+    def fold() -> Ledger:
+        return Ledger(counted, lambda names: pytest.fail(f"{names} are not at hand"))
+
+    giver, taker = fold(), fold()
+    giver.give([("x", 1)], 5)
+    assert giver.take(wants("mine", 1, x=1), 5, waited=True) is None  # in one instance it is in order
+    giver.give([("x", 1)], 6)
+    assert giver.commit() == ["x"]
+    assert giver.freed == {"x"}
+    assert taker.take(wants("theirs", 1, x=1), 7, waited=True) is not None
+    assert counted.final("x").used == 0
