@@ -33,6 +33,10 @@ class TaskBuilder:
         """Longest attempt; None is no limit."""
         return self._with("timeout", seconds)
 
+    def heartbeat(self, seconds: float | None) -> TaskBuilder:
+        """Longest silence of an attempt; None is no limit."""
+        return self._with("heartbeat", seconds)
+
     def retries(self, count: int) -> TaskBuilder:
         """Attempts after the first."""
         return self._with("max_retries", count)

@@ -47,6 +47,7 @@ class Execution:
     max_delay: float
     jitter: float
     never: tuple[str, ...]
+    heartbeat: float | None
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)
@@ -55,6 +56,8 @@ class TaskConfig:
 
     #: Longest attempt; None is no limit.
     timeout: float | None = 300.0
+    #: Longest silence of an attempt: between two `ctx.heartbeat`, or other signs of life; None is no limit.
+    heartbeat: float | None = None
     #: Attempts after the first: 3 means up to 4 attempts.
     max_retries: int = 3
     #: Pause before the first retry.
@@ -180,6 +183,7 @@ def priority_number(value: Any) -> int:
 def _check(config: TaskConfig) -> None:
     bounds: dict[str, tuple[float, float]] = {
         "timeout": (0.001, _CENTURY_S),
+        "heartbeat": (0.001, _CENTURY_S),
         "max_retries": (0, 1_000_000),
         "retry_delay": (0.0, _CENTURY_S),
         "backoff": (1.0, 1000.0),
@@ -190,7 +194,7 @@ def _check(config: TaskConfig) -> None:
     }
     for name, (low, high) in bounds.items():
         value: Any = getattr(config, name)
-        if value is None and name in {"timeout", "delay", "expires"}:
+        if value is None and name in {"timeout", "heartbeat", "delay", "expires"}:
             continue
         if name == "expires" and isinstance(value, datetime):
             continue

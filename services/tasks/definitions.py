@@ -68,6 +68,8 @@ def node_of(name: str, execution: Execution, given: Any) -> dict[str, Any]:
     node["retry"] = retry
     if execution.timeout is not None:
         node["timeout"] = _duration(execution.timeout)
+    if execution.heartbeat is not None:
+        node["heartbeat"] = _duration(execution.heartbeat)
     return node
 
 
@@ -167,8 +169,9 @@ def _describe(name: str, document: Mapping[str, Any]) -> Described:
 def _execution(node: Mapping[str, Any]) -> Execution:
     standard = TaskConfig()
     retry: Mapping[str, Any] = node.get("retry") or {}
-    timeout = node.get("timeout")
+    timeout, heartbeat = node.get("timeout"), node.get("heartbeat")
     return Execution(
+        heartbeat=None if heartbeat is None else _seconds(heartbeat),
         timeout=None if timeout is None else _seconds(timeout),
         max_retries=int(retry.get("max", 0)),
         retry_delay=_seconds(retry["delay"]) if "delay" in retry else standard.retry_delay,

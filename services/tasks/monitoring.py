@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from ...engine.errors import Conflict, IllegalTransition
+from ...engine.errors import Conflict, IllegalTransition, NotFound
 from ...engine.events import CancelInstance
 from ...engine.outputs import iso
 from ...engine.translate import engine_errors
@@ -68,6 +68,7 @@ class Monitoring:
             payload=inputs.get("payload") if plain else inputs,
             config=TaskConfig(
                 timeout=execution.timeout,
+                heartbeat=execution.heartbeat,
                 max_retries=execution.max_retries,
                 retry_delay=execution.retry_delay,
                 backoff=execution.backoff,
@@ -135,12 +136,35 @@ class Monitoring:
         """Cancel everything with this tag that has not ended, delayed and running tasks too; gives their ids."""
         where = InstanceFilter(states=ACTIVE_INSTANCE_STATES, labels={f"{TAG}{tag}": "1"})
         found = [each.id for each in self._pages(where)]
-        return [each for each in found if self.cancel(each, reason or f"cancelled by its tag {tag!r}")]
+        return self._cancel_all(found, reason or f"cancelled by its tag {tag!r}")
 
     def purge(self, queue: str, reason: str | None = None) -> list[str]:
         """Cancel every task of a queue that has not begun or waits for its next attempt; gives their ids."""
-        found = [each.id for each in self._reader.waiting(_ALL, queue=queue)]
-        return [each for each in found if self.cancel(each, reason or f"its queue {queue!r} was purged")]
+        gone: dict[str, None] = {}
+        tried = set[str]()
+        while True:  # page by page: those that are cancelled are not in the next one
+            found = [each.id for each in self._reader.waiting(_ALL, queue=queue) if each.id not in tried]
+            if not found:
+                return list(gone)
+            tried.update(found)
+            gone |= dict.fromkeys(self._cancel_all(found, reason or f"its queue {queue!r} was purged"))
+
+    def _cancel_all(self, ids: list[str], reason: str) -> list[str]:
+        """Cancel many in few transactions; gives those that were, without those that had ended."""
+        engine, done = self._current(), list[str]()
+        for begin in range(0, len(ids), _PAGE):
+            part = ids[begin : begin + _PAGE]
+            asked = [(each, engine.state_manager.submit(CancelInstance(each, reason))) for each in part]
+            for each, answer in asked:
+                try:
+                    with engine_errors():
+                        accepted = answer.result().status == "accepted"
+                except (IllegalTransition, NotFound):
+                    continue
+                if accepted:
+                    done.append(each)
+        engine.parts.waiters.poke()
+        return done
 
     def retry(self, task_id: str, reason: str = "retried by its user") -> TaskRecord:
         """Try a task again that failed, was cancelled or expired, under the same id and with all its retries.

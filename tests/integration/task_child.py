@@ -1,7 +1,7 @@
 """A process with a task system, for tests that kill it: `python -m tests.integration.task_child SPEC`.
 
 The specification is JSON: `url`, `effects` (a file), `submit` (lists of name, payload, options), `chain`, `chord`,
-`start` (execute, until killed), `concurrency`. It prints the ids of what it submitted, then waits.
+`group`, `start` (execute, until killed), `concurrency`. It prints the ids of what it submitted, then waits.
 """
 
 from __future__ import annotations
@@ -70,6 +70,8 @@ def main(spec: dict[str, Any]) -> None:
     if "chord" in spec:
         tasks, callback = spec["chord"]
         ids.append(system.chord([tuple(each) for each in tasks], tuple(callback)).id)
+    if "group" in spec:
+        ids.append(system.group([tuple(each) for each in spec["group"]]).id)
     if spec.get("start"):
         system.start()
     print(json.dumps(ids), flush=True)

@@ -179,6 +179,21 @@ def test_a_chord_outlives_a_restart(bench: Bench, tmp_path: Path) -> None:
     assert child.lines().count("done:1") == 1  # what was done before the kill is not repeated
 
 
+def test_a_group_outlives_one_kill_after_another(bench: Bench, tmp_path: Path) -> None:
+    child = Process(bench.url, tmp_path, group=[["work", number] for number in (1, 2, 0, 3)], start=True)
+    (task_id,) = child.line()
+    child.await_line("begin:0")
+    child.kill()
+    again = Process(bench.url, tmp_path, start=True)
+    again.line()
+    until(lambda: again.lines().count("begin:0") == 2, WAIT_S)
+    again.kill()
+    with bench.system() as system:
+        equip(system, str(child.effects), stuck=False)
+        assert system.result(task_id).get(WAIT_S) == [1, 2, 0, 3]
+    assert [child.lines().count(f"done:{number}") for number in (0, 1, 2)] == [1, 1, 1]
+
+
 def test_a_group_gives_the_list_of_results(bench: Bench) -> None:
     with opened(bench) as system:
         assert system.group([("square", n) for n in (3, 1, 2)]).get(WAIT_S) == [9, 1, 4]
