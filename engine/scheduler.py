@@ -36,7 +36,7 @@ from .state_manager import StateManager
 from .telemetry import MetricsCollector
 from .transaction import BatchReport, ClaimedTask, Pending, Wishes
 from .values import Values
-from .wakeup import READY, Announcer
+from .wakeup import READY, Announcer, OwnCommits
 
 __all__ = ["TaskScheduler"]
 
@@ -91,7 +91,7 @@ class TaskScheduler:
         #: Attempts of executors this engine holds; each uses a slot.
         self._held: dict[Key, TaskRow] = {}
         #: Batches of this process, and how many of them had been committed when a hint was last heard.
-        self._batches = self._batches_heard = 0
+        self._own = OwnCommits()
         #: Everything this engine holds, control nodes included.
         self._mine: set[Key] = set()
         self._compare = False
@@ -147,15 +147,19 @@ class TaskScheduler:
     def heard(self, hint: str) -> bool:
         """A hint from another process; False when it was only this process's own commit that was noticed."""
         if self._database.url.dialect == "sqlite":
-            own, self._batches_heard = self._batches != self._batches_heard, self._batches
-            if own:
-                return False
+            own, asks = self._own.noticed()
+            if asks:
+                self._loop.wake()
+            return not own
         if hint == READY:
             self._loop.wake()
         return True
 
     def _come_round(self) -> float | None:
         """Cheap reads first: an idle engine must not write."""
+        early = self._own.early()
+        if early is not None:
+            return early
         with self._database.read() as connection:
             found = views.queues_ready(connection)
             wake = views.next_wake(connection)
@@ -237,7 +241,7 @@ class TaskScheduler:
 
     def committed(self, report: BatchReport) -> None:
         """Account for what a batch did, and hand over what it claimed."""
-        self._batches += 1
+        self._own.committed()
         self._account(report)
         ended = self._remember(report)
         if report.claimed:

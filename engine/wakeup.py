@@ -14,7 +14,7 @@ from ..repositories.notify import ChangeWatch, Notifier, Subscription
 from ..repositories.url import DatabaseUrl
 from .loops import Loop
 
-__all__ = ["Announcer", "Ears"]
+__all__ = ["Announcer", "Ears", "OwnCommits"]
 
 #: Hints, in order of urgency.
 READY: Final = "ready"
@@ -24,6 +24,8 @@ _COALESCE_S: Final = 0.010
 _WATCH_S: Final = 0.005
 #: How long one LISTEN waits, and so what `stop` waits for at most.
 _LISTEN_S: Final = 0.1
+#: Between two looks for what another process may have committed among our own commits.
+_UNSURE_S: Final = 0.05
 
 
 class Announcer:
@@ -92,3 +94,36 @@ class Ears:
         for part in (self._subscription, self._watch):
             if part is not None:
                 part.close()
+
+
+class OwnCommits:
+    """SQLite's change counter moves with our own commits too: when is it worth to look for another process's?
+
+    A change without a commit of ours is another's, and is looked at in any case. One beside ours may hide another's:
+    it is looked for soon, but not after each of ours. Two threads count here; a count that is lost costs one look.
+    """
+
+    def __init__(self) -> None:
+        self._batches = self._heard = 0
+        self._unsure = False
+        self._looked_at = 0.0
+
+    def committed(self) -> None:
+        """A batch of ours was committed."""
+        self._batches += 1
+
+    def noticed(self) -> tuple[bool, bool]:
+        """The counter has moved: was a commit of ours among it, and is a look to be asked for now?"""
+        own, self._heard = self._batches != self._heard, self._batches
+        asks = not own or not self._unsure
+        self._unsure = own
+        return own, asks
+
+    def early(self) -> float | None:
+        """Seconds until a look is worth it; None: now, and it is taken to happen."""
+        now = time.monotonic()
+        left = self._looked_at + _UNSURE_S - now
+        if self._unsure and left > 0:
+            return left
+        self._unsure, self._looked_at = False, now
+        return None

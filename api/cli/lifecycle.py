@@ -17,6 +17,7 @@ from .errors import FAILED, OK, UsageProblem
 from .filters import Created, Labels, Name, State, filter_of
 from .options import DB_DEFAULT, Db, Id, Inputs, Json, inputs_of, make_options, seconds_of
 from .output import brief, emit_json, emit_list, note, print_table, say, short, show_warnings
+from .usage import by_whom
 
 if TYPE_CHECKING:
     from ...services.container import Services
@@ -103,12 +104,12 @@ def signal(
 
 def pause(id_: Id, *, reason: Reason = None, db: Db = DB_DEFAULT, json: Json = False) -> None:
     """Take nothing new of an instance; what runs goes on to its end."""
-    _one(db, id_, lambda ops, one: ops.pause(one, reason or "paused by its user"), json=json)
+    _one(db, id_, lambda ops, one: ops.pause(one, reason or by_whom(None, "paused")), json=json)
 
 
 def resume(id_: Id, *, reason: Reason = None, db: Db = DB_DEFAULT, json: Json = False) -> None:
     """Let a paused instance go on."""
-    _one(db, id_, lambda ops, one: ops.resume(one, reason or "resumed by its user"), json=json)
+    _one(db, id_, lambda ops, one: ops.resume(one, reason or by_whom(None, "resumed")), json=json)
 
 
 def terminate(id_: Id, *, reason: Reason = None, db: Db = DB_DEFAULT, json: Json = False) -> None:
@@ -116,7 +117,7 @@ def terminate(id_: Id, *, reason: Reason = None, db: Db = DB_DEFAULT, json: Json
 
     Running tasks are given up; no handler and no `finally` runs. `cancel` is the gentle way.
     """
-    _one(db, id_, lambda ops, one: ops.terminate(one, reason or "terminated by its user"), json=json)
+    _one(db, id_, lambda ops, one: ops.terminate(one, reason or by_whom(None, "terminated")), json=json)
 
 
 def retry(

@@ -30,7 +30,7 @@ from .options import (
 )
 from .output import brief, emit_json, note, say, short, show_warnings, took
 from .stopping import Stop, stop_signals
-from .usage import usage_errors
+from .usage import by_whom, usage_errors
 
 if TYPE_CHECKING:
     from ...engine.starts import StartOptions
@@ -241,9 +241,10 @@ def cancel(
     tag: Annotated[
         str | None, typer.Option("--tag", metavar="NAME", help="Instead of an ID: every instance with it.")
     ] = None,
-    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Kept with the instance.")] = (
-        "cancelled by its user"
-    ),
+    reason: Annotated[
+        str | None,
+        typer.Option("--reason", metavar="TEXT", help="Kept with the instance; else your name is."),
+    ] = None,
     grace: Annotated[
         str | None,
         typer.Option("--grace", metavar="DURATION", help="Give up what still runs after this time: 30s."),
@@ -260,12 +261,13 @@ def cancel(
     if (id_ is None) == (tag is None):
         raise UsageProblem("name one instance, or --tag.")
     show_warnings()
+    why = reason or by_whom(None, "cancelled")
     if id_ is None:
-        _cancel_tag(db, tag or "", reason, json=json)
+        _cancel_tag(db, tag or "", why, json=json)
         return
     with running(make_options(db)) as services:
         instance_id = services.executions.resolve(id_)
-        services.executions.cancel(instance_id, reason, seconds_of(grace, "--grace"))
+        services.executions.cancel(instance_id, why, seconds_of(grace, "--grace"))
         status = services.executions.status(instance_id)
     if json:
         emit_json(status.as_json())
