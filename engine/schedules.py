@@ -182,8 +182,21 @@ class Scheduler:
         round_.send(start_message(event, f"schedule:{row.id}:{at}", round_.now))
         return round_.written(row, at, kind, instance_id=event.instance_id)
 
+    def trial(self, row: ScheduleRow, at: int) -> None:
+        """Prepare the start of an instant and forget it. Raises what would keep the schedule from starting it."""
+        self._prepared(row, at, row.overlap)
+
     def _start_of(self, connection: Session, row: ScheduleRow, at: int, policy: str) -> StartInstance | str:
         """The start of one instant, or why there is nothing to start."""
+        name, event = self._prepared(row, at, policy)
+        if event.key is not None:
+            holder = views.instance_by_key(connection, name, event.key)
+            if holder is not None:
+                return f"its key {event.key!r} has started {holder.id}"
+        return replace(event, instance_id=derived_id("schedule", row.id, at))
+
+    def _prepared(self, row: ScheduleRow, at: int, policy: str) -> tuple[str, StartInstance]:
+        """The definition's name, and the start. Raises EngineError."""
         registered = self._catalog.find(_reference(row))
         plan = self._catalog.plan(registered.id)
         inputs = rendered(row.inputs, {"instance": {"scheduled_for": iso(at)}})
@@ -196,12 +209,7 @@ class Scheduler:
             priority=row.priority,
             scheduled_for=at,
         )
-        event = prepare_start(registered, plan, inputs, options)
-        if event.key is not None:
-            holder = views.instance_by_key(connection, registered.name, event.key)
-            if holder is not None:
-                return f"its key {event.key!r} has started {holder.id}"
-        return replace(event, instance_id=derived_id("schedule", row.id, at))
+        return registered.name, prepare_start(registered, plan, inputs, options)
 
     def _deliver(self, messages: Iterable[MessageRow]) -> None:
         for message in messages:

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from ..repositories import schedule_store, views
 from ..repositories.records import MessageRow
 from ..repositories.schedule_rows import TriggerRow
 from .batching import Pending
-from .errors import EngineError
-from .expressions import parse_template
+from .errors import EngineError, InputError
+from .expressions import has_expression, parse_template
+from .inputs import InputSchema
 from .membership import new_id
 from .messages import event_of, start_message
 from .outputs import iso
@@ -31,9 +32,10 @@ if TYPE_CHECKING:
     from .catalog import Catalog
     from .events import StartInstance
 
-__all__ = ["Emitted", "Emitter", "check_texts"]
+__all__ = ["Emitted", "Emitter", "check_inputs", "check_texts"]
 
 log: Final = logging.getLogger("strataflow.triggers")
+_MEMBERS: Final = ("name", "payload", "id", "at")
 
 
 @dataclass(slots=True, frozen=True)
@@ -54,15 +56,46 @@ def check_texts(match: str | None, inputs: Any) -> None:
             continue
         template, problems = parse_template(value)
         if template is None:
-            raise EngineError(f"{what} cannot be read: {problems[0].message}")
+            raise EngineError(
+                f"{what} cannot be read: {problems[0].message}.",
+                hint="Write '{{ event.payload.amount > 100 }}'.",
+            )
         strange = sorted({ref.root for ref in template.refs} - {"event"})
         if strange:
             raise EngineError(
                 f"{what} reads {strange[0]!r}, which a trigger does not know.",
                 hint="It knows `event` alone: event.name, event.payload, event.id, event.at.",
             )
-        if what == "match" and template.constant:
-            raise EngineError("match is no expression.", hint="Write '{{ event.payload.amount > 100 }}'.")
+        unknown = [ref.parts[0] for ref in template.refs if ref.parts and ref.parts[0] not in _MEMBERS]
+        if unknown:
+            raise EngineError(
+                f"{what} reads event.{unknown[0]}, which an event does not have.",
+                hint="It has event.name, event.payload, event.id and event.at.",
+            )
+        if what == "match" and not (template.refs and _is_expression(value)):
+            raise EngineError(
+                "match is no expression on the event.", hint="Write '{{ event.payload.amount > 100 }}'."
+            )
+
+
+def _is_expression(value: Any) -> bool:
+    """Exactly one expression and nothing else: any other text would give text, which is no condition."""
+    if not isinstance(value, str):
+        return False
+    text = value.strip()
+    return text.startswith("{{") and text.endswith("}}") and text.count("{{") == 1
+
+
+def check_inputs(schema: Mapping[str, Any] | None, inputs: Any) -> None:
+    """Refuse inputs with which no event could start the definition; of computed ones only the names are known yet."""
+    checker = InputSchema(schema)
+    if inputs is None or not has_expression(inputs):
+        checker.prepare(inputs)
+    elif isinstance(inputs, dict):
+        names = cast("dict[str, Any]", inputs)
+        problems = checker.check_names([name for name in names if not has_expression(name)])
+        if problems:
+            raise InputError(problems)
 
 
 class Emitter:
@@ -102,7 +135,7 @@ class Emitter:
                 return Emitted(trigger.name, "unmatched")
             start = self._start_of(trigger, event)
         except EngineError as exc:
-            log.warning("trigger %s: %s", trigger.name, exc, extra={"action": "trigger_failed"})
+            log.info("trigger %s: %s", trigger.name, exc, extra={"action": "trigger_failed"})
             schedule_store.change_trigger(connection, trigger.id, problem=str(exc), updated_at=now)
             return Emitted(trigger.name, "failed", problem=str(exc))
         source = f"event:{trigger.id}:{event['id']}"

@@ -125,7 +125,10 @@ class LimitService:
         if concurrency is None and rate is None:
             raise EngineError("a limit needs a number.", hint="Give concurrency, rate (`50/s`), or both.")
         if concurrency is not None and not 0 <= concurrency <= _HIGHEST:
-            raise EngineError(f"concurrency is a whole number from 0 on, not {concurrency}.")
+            raise EngineError(
+                f"concurrency is a whole number from 0 to {_HIGHEST}, not {concurrency}.",
+                hint="Without a limit: `strataflow limits unset`.",
+            )
         if name.startswith("pool:") and concurrency is None:
             raise EngineError(f"{name} needs a size.", hint="Give concurrency: how much there is of it.")
         found = _rate(rate, burst)
@@ -162,11 +165,16 @@ def _rate(text: str | None, burst: int | None) -> tuple[int, int, int] | None:
             raise EngineError("burst goes with a rate.", hint="Give rate, too: `50/s`.")
         return None
     if burst is not None and not 1 <= burst <= _HIGHEST:
-        raise EngineError(f"burst is a whole number from 1 on, not {burst}.")
+        raise EngineError(
+            f"burst is a whole number from 1 to {_HIGHEST}, not {burst}.",
+            hint="1 spreads them evenly.",
+        )
     try:
         count, period = rate_of(text)
     except ValueError as exc:
-        raise EngineError(f"{exc}.") from exc
+        raise EngineError(
+            f"{exc}.", hint="Give at least one in some time; concurrency 0 lets nothing begin."
+        ) from exc
     return count, period, burst or 1
 
 

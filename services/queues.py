@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ..engine.workflow_engine import WorkflowEngine
     from ..repositories.database import Database
 
-__all__ = ["STATES", "Entry", "Moved", "QueueService", "QueueView", "entry_json"]
+__all__ = ["STATES", "Entry", "Moved", "QueueService", "QueueView", "checked_queue", "entry_json"]
 
 Entry = QueueEntry
 #: Which entries of a queue one may ask for.
@@ -114,7 +114,7 @@ class QueueService:
 
     def get(self, name: str) -> QueueView:
         """One queue; one that nobody ever used is empty."""
-        name = _checked(name)
+        name = checked_queue(name)
         found = next((each for each in self.list() if each.name == name), None)
         return found or _view(QueueRow(name), QueueCounts(), None, 0)
 
@@ -130,7 +130,7 @@ class QueueService:
 
         `after` is the `cursor` of the last one seen, for what is ready or blocked.
         """
-        name = _checked(name)
+        name = checked_queue(name)
         with engine_errors(), self._database.read() as connection:
             match state:
                 case "ready":
@@ -189,13 +189,13 @@ class QueueService:
     def unset(self, name: str) -> bool:
         """Forget what was set for it: active, without a bound. False when there was nothing."""
         with engine_errors():
-            gone = control_store.unset_queue(self._database, _checked(name))
+            gone = control_store.unset_queue(self._database, checked_queue(name))
         tell_engines(self._database, self._engine)
         return gone
 
     def _set(self, name: str, **settings: Any) -> QueueView:
         with engine_errors():
-            control_store.set_queue(self._database, _checked(name), **settings)
+            control_store.set_queue(self._database, checked_queue(name), **settings)
         tell_engines(self._database, self._engine)
         return self.get(name)
 
@@ -209,7 +209,7 @@ class QueueService:
                 instance_id = views.find_instance(connection, prefix).id
             except (PrefixUnknown, PrefixAmbiguous) as exc:
                 raise NotFound(f"{exc}.", hint=f"`strataflow queues show {name}` lists them.") from exc
-            found = queueviews.ready_of(connection, instance_id, _checked(name), FURTHEST)
+            found = queueviews.ready_of(connection, instance_id, checked_queue(name), FURTHEST)
         chosen = [entry for entry in found if not path or entry.path == path]
         if not chosen:
             raise NotFound(
@@ -273,7 +273,7 @@ class QueueService:
         `strataflow cancel` ends such a run. `include_delayed` takes those in backoff, and starts that wait for their
         time, too.
         """
-        name = _checked(name)
+        name = checked_queue(name)
         why = reason or f"queue {name} was purged"
         return purge(self._running, name, reason=why, include_delayed=include_delayed)
 
@@ -308,7 +308,8 @@ class QueueService:
         return self._engine
 
 
-def _checked(name: str) -> str:
+def checked_queue(name: str) -> str:
+    """The name of a queue. Raises EngineError with what it should look like."""
     if not _NAME.fullmatch(name):
         raise EngineError(
             f"{name!r} is no queue name.", hint="Use letters, digits, '_', '.' and '-', at most 63."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -30,6 +31,7 @@ _NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 _MANY: Final = 10_000
 OVERLAPS: Final = ("allow", "skip", "queue", "cancel")
 MISFIRES: Final = ("skip", "latest", "all")
+_CENTURY_S: Final = 100 * 366 * 86_400
 
 
 @dataclass(slots=True, frozen=True)
@@ -114,8 +116,8 @@ class SchedulerService:
             return schedule_store.firings(connection, row.id, limit=limit, before=before)
 
     def preview(self, spec: ScheduleSpec | str, count: int = 10, *, after: int | None = None) -> list[int]:
-        """The next firings, in microseconds, of a schedule or of one that is not saved yet. Raises InvalidSchedule."""
-        row = self.get(spec) if isinstance(spec, str) else self._row(spec, 0)
+        """The next firings, in microseconds, of a schedule or of one that is not saved yet. Raises as `create` does."""
+        row = self.get(spec) if isinstance(spec, str) else self._checked(spec)
         with engine_errors(), self._database.read() as connection:
             now = views.now(connection)
         return trigger_of(row).upcoming(now if after is None else after, count)
@@ -199,6 +201,15 @@ class SchedulerService:
         """Fire the instants of a range (both ends included) that have not fired. Raises NotFound, EngineError."""
         row = self.get(name)
         first, last = _micros(start), _micros(end)
+        with engine_errors(), self._database.read() as connection:
+            now = views.now(connection)
+        if first > last:
+            raise EngineError("the range ends before it begins.", hint="Give the earlier instant first.")
+        if last > now:
+            raise EngineError(
+                f"the range ends in the future, at {iso(last)}.",
+                hint="Give instants that have passed; what is to come fires by itself, and `trigger` fires now.",
+            )
         instants = trigger_of(replace(row, start_at=None, end_at=None)).between(first - 1, last, _MANY + 1)
         if len(instants) > _MANY:
             raise EngineError(
@@ -218,18 +229,35 @@ class SchedulerService:
                 f"{spec.name!r} is no schedule name.",
                 hint="Use letters, digits, '_', '.' and '-', at most 128.",
             )
+        for what, given, least in (
+            ("every", spec.every_s, 1.0),
+            ("jitter", spec.jitter_s, 0.0),
+            ("cooldown", spec.cooldown_s, 0.0),
+        ):
+            if given is not None and not (math.isfinite(given) and least <= given <= _CENTURY_S):
+                raise EngineError(
+                    f"{what} is {least:g} s or more, and at most a hundred years, not {given:g} s.",
+                    hint="Give another duration.",
+                )
+        if not 1 <= spec.catch_up <= _MANY:
+            raise EngineError(
+                f"catch_up is a whole number from 1 to {_MANY}, not {spec.catch_up}.",
+                hint="With misfire `skip` nothing that was missed starts.",
+            )
         for what, value, known in (("overlap", spec.overlap, OVERLAPS), ("misfire", spec.misfire, MISFIRES)):
             if value not in known:
                 raise EngineError(f"{what} {value!r} is unknown.", hint=f"It is one of {', '.join(known)}.")
         with engine_errors():
             self._catalog.find(spec.definition)
-        return self._row(spec, 0)
+            row = self._row(spec, 0)
+            with self._database.read() as connection:
+                now = views.now(connection)
+            self._scheduler.trial(row, trigger_of(row).next_after(now) or now)
+        return row
 
     def _row(self, spec: ScheduleSpec, now: int) -> ScheduleRow:
         if spec.inputs is not None:
-            problems = parse_template(spec.inputs)[1]
-            if problems:
-                raise EngineError(f"the inputs cannot be read: {problems[0].message}")
+            _check_template(spec.inputs)
         name, _, version = spec.definition.partition("@")
         row = ScheduleRow(
             id=new_id(),
@@ -262,6 +290,17 @@ class SchedulerService:
         )
         trigger_of(row)  # says what is wrong
         return row
+
+
+def _check_template(inputs: Any) -> None:
+    hint = "Their expressions may read '{{ instance.scheduled_for }}', and nothing else."
+    template, problems = parse_template(inputs)
+    if template is None:
+        raise EngineError(f"the inputs cannot be read: {problems[0].message}.", hint=hint)
+    for ref in template.refs:
+        if ref.root != "instance" or ref.parts[:1] != ("scheduled_for",):
+            read = ".".join(map(str, (ref.root, *ref.parts[:1])))
+            raise EngineError(f"the inputs read {read}, which a schedule does not know.", hint=hint)
 
 
 def _starting(row: ScheduleRow, now: int) -> ScheduleRow:

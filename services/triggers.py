@@ -10,9 +10,10 @@ from ..engine.errors import Conflict, EngineError, NotFound
 from ..engine.membership import new_id
 from ..engine.payload import encode
 from ..engine.translate import engine_errors
-from ..engine.triggers import Emitted, Emitter, check_texts
+from ..engine.triggers import Emitted, Emitter, check_inputs, check_texts
 from ..repositories import schedule_store
 from ..repositories.schedule_rows import TriggerRow
+from .queues import checked_queue
 
 if TYPE_CHECKING:
     from ..engine.batching import Pending
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 __all__ = ["TriggerService", "TriggerSpec", "trigger_json"]
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,128}")
+_HIGHEST: Final = 1_000_000
+_LONGEST: Final = 512
 
 
 @dataclass(slots=True, frozen=True)
@@ -79,8 +82,14 @@ class TriggerService:
         if not spec.pattern:
             raise EngineError("a trigger needs a pattern of event names.", hint="Write 'order.*'.")
         check_texts(spec.match, spec.inputs)
+        if spec.queue is not None:
+            checked_queue(spec.queue)
+        if spec.priority is not None and not -_HIGHEST <= spec.priority <= _HIGHEST:
+            raise EngineError(
+                f"a priority is a whole number from {-_HIGHEST} to {_HIGHEST}, not {spec.priority}."
+            )
         with engine_errors():
-            self._catalog.find(spec.definition)
+            check_inputs(self._catalog.find(spec.definition).inputs, spec.inputs)
             with self._database.write() as connection:
                 row = _row(spec, schedule_store.now_of(connection))
                 added = schedule_store.add_trigger(connection, row)
@@ -116,7 +125,15 @@ class TriggerService:
         return changed or row
 
     def emit(self, name: str, payload: Any = None, *, event_id: str | None = None) -> list[Emitted]:
-        """Start what an event starts; the same id again starts nothing again. Raises PayloadError."""
+        """Start what an event starts; the same id again starts nothing again. Raises PayloadError, EngineError."""
+        for what, text in (("name", name), ("id", event_id)):
+            if text is not None and (not text.strip() or len(text) > _LONGEST or not text.isprintable()):
+                raise EngineError(
+                    f"an event's {what} is printable text of 1 to {_LONGEST} characters, not {text[:80]!r}.",
+                    hint="Write a name like order.paid."
+                    if what == "name"
+                    else "Leave it out to get a fresh one.",
+                )
         with engine_errors():
             return self._emitter.emit(name, payload, event_id=event_id)
 

@@ -111,7 +111,8 @@ def set_(
     if json:
         emit_json(found.as_json())
         return
-    said = [f"at most {found.concurrency} at a time"] if found.concurrency is not None else []
+    said = [f"at most {found.concurrency} at a time"] if found.concurrency else []
+    said += ["nothing begins"] if found.concurrency == 0 else []
     said += [f"{found.rate} begin"] if found.rate else []
     say(f"{found.name}: {', '.join(said)}.")
 

@@ -14,6 +14,7 @@ from .commands import Adder
 from .errors import UsageProblem
 from .options import DB_DEFAULT, Db, Json, make_options, seconds_of
 from .output import emit_json, emit_list, local_time, note, print_table, say, short
+from .usage import usage_errors
 
 if TYPE_CHECKING:
     from ...repositories.schedule_rows import FiringRow, ScheduleRow
@@ -42,7 +43,9 @@ Misfire = Annotated[
     str,
     typer.Option("--misfire", metavar="POLICY", help="Instants that were missed: skip, latest, all."),
 ]
-CatchUp = Annotated[int, typer.Option("--catch-up", metavar="N", help="Most that --misfire all starts.")]
+CatchUp = Annotated[
+    int, typer.Option("--catch-up", metavar="N", min=1, help="Most that --misfire all starts.")
+]
 Jitter = Annotated[
     str | None, typer.Option("--jitter", metavar="DURATION", help="Start up to so much later.")
 ]
@@ -81,7 +84,7 @@ def _service(db: str) -> Generator[SchedulerService]:
     from ...services.container import reading
     from ...services.schedules import SchedulerService
 
-    with reading(make_options(db)) as services:
+    with usage_errors(), reading(make_options(db)) as services:
         yield SchedulerService(services.database, services.catalog)
 
 
@@ -209,7 +212,9 @@ def _spec(given: dict[str, Any]) -> ScheduleSpec:
     try:
         inputs = None if given["inputs"] is None else jsonlib.loads(given["inputs"])
     except ValueError as exc:
-        raise UsageProblem(f"--input is not JSON: {exc}.") from exc
+        raise UsageProblem(
+            f"--input is not JSON: {exc}.", hint='Write --input \'{"name": "value"}\'.'
+        ) from exc
     return ScheduleSpec(
         name=given["name"],
         definition=given["definition"],
@@ -350,7 +355,8 @@ def upcoming(
 
     seconds = seconds_of(every, "--every")
     interval = None if seconds is None else round(seconds * 1_000_000)
-    found = read_trigger(cron=cron, every=interval, timezone=timezone)
+    with usage_errors():
+        found = read_trigger(cron=cron, every=interval, timezone=timezone)
     _print_instants(found.upcoming(time.time_ns() // 1000, count), json=json)
 
 

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .commands import Adder
-from .errors import UsageProblem
+from .errors import FAILED, UsageProblem
 from .options import DB_DEFAULT, Db, Json, make_options
-from .output import emit_json, emit_list, note, print_table, say, short
+from .output import brief, emit_json, emit_list, note, print_table, say, short
+from .usage import usage_errors
 
 if TYPE_CHECKING:
+    from ...engine.triggers import Emitted
     from ...services.triggers import TriggerService
 
 __all__ = ["add_to"]
@@ -38,7 +40,7 @@ def _service(db: str) -> Generator[TriggerService]:
     from ...services.container import reading
     from ...services.triggers import TriggerService
 
-    with reading(make_options(db)) as services:
+    with usage_errors(), reading(make_options(db)) as services:
         yield TriggerService(services.database, services.catalog)
 
 
@@ -139,7 +141,10 @@ def emit(
     db: Db = DB_DEFAULT,
     json: Json = False,
 ) -> None:
-    """Tell an event: every trigger that matches starts its definition."""
+    """Tell an event: every trigger that matches starts its definition.
+
+    Ends with code 1 when a trigger could not start its definition; what others started has started.
+    """
     with _service(db) as service:
         found = service.emit(name, _json(data, "--data"), event_id=event_id)
     if json:
@@ -147,9 +152,15 @@ def emit(
             {"trigger": e.trigger, "status": e.status, "instance": e.instance_id, "problem": e.problem}
             for e in found
         )
-        return
+    else:
+        _say_emitted(name, found)
+    if any(each.status == "failed" for each in found):
+        raise typer.Exit(FAILED)
+
+
+def _say_emitted(name: str, found: list[Emitted]) -> None:
     for each in found:
         run = f" {short(each.instance_id)}" if each.instance_id else ""
-        say(f"{each.trigger}: {each.status}{run}{f' ({each.problem})' if each.problem else ''}")
+        say(f"{each.trigger}: {each.status}{run}{f' ({brief(each.problem)})' if each.problem else ''}")
     if not found:
         note(f"No trigger takes {name!r}; `strataflow triggers list` shows what there is.")

@@ -13,13 +13,13 @@ __all__ = ["by_whom", "usage_errors"]
 
 @contextmanager
 def usage_errors() -> Generator[None]:
-    """Turn an EngineError that has no code of its own into a UsageProblem."""
+    """Turn an EngineError that has no code of its own, or that a schedule cannot be, into a UsageProblem."""
     from ...engine.errors import EngineError
 
     try:
         yield
     except EngineError as exc:
-        if type(exc) is not EngineError:
+        if type(exc) is not EngineError and exc.code != "schedule":
             raise
         raise UsageProblem(exc.message, hint=exc.hint) from exc
 

@@ -75,13 +75,43 @@ def test_pausing_changing_and_removing(known: Cli) -> None:
         (("s", "greet", "--at", "2020-01-01"), "never fire"),
         (("s", "greet", "--every", "1h", "--overlap", "both"), "allow, skip, queue, cancel"),
         (("s", "greet", "--every", "soon"), "soon"),
+        (("s", "greet@x", "--every", "1h", "--dry-run"), "no definition reference"),
+        (("s", "nothing", "--every", "1h", "--dry-run"), "there is no definition"),
+        (("s", "greet", "--every", "1h", "--catch-up", "0"), "--catch-up"),
+        (("s", "greet", "--every", "1h", "--input", "{bad"), "--input is not JSON"),
+        (
+            ("s", "greet", "--every", "1h", "--input", '{"who": "{{ now }}"}'),
+            "'{{ instance.scheduled_for }}'",
+        ),
     ],
 )
 def test_what_is_wrong_is_said(known: Cli, args: tuple[str, ...], said: str) -> None:
     ran = known("schedules", "create", *args, code=None)
-    assert ran.code in {1, 2}
+    assert ran.code == 2
+    assert "Traceback" not in ran.err
     assert said in ran.err
     assert known("schedules", "list", "--json").json == []
+
+
+def test_a_wrong_backfill_and_wrong_events_are_refused(known: Cli) -> None:
+    known("schedules", "create", "s", "greet", "--every", "1h")
+    reversed_ = ("--from", "2026-01-02", "--to", "2026-01-01")
+    assert "ends before it begins" in known("schedules", "backfill", "s", *reversed_, code=2).err
+    to_come = ("--from", "2026-01-02", "--to", "2100-01-01")
+    assert "ends in the future" in known("schedules", "backfill", "s", *to_come, code=2).err
+    assert known("schedules", "next", "--cron", "1", code=2).err.startswith("error: '1' has 1 fields")
+    assert "--data is not JSON" in known("emit", "a", "--data", "{bad", code=2).err
+    assert "an event's name is" in known("emit", "", code=2).err
+    assert "an event's id is" in known("emit", "a", "--id", "", code=2).err
+
+
+def test_an_event_that_could_not_start_something_ends_with_code_1(known: Cli) -> None:
+    known("triggers", "create", "a", "order.*", "greet", "--match", "{{ event.payload.n }}")
+    known("triggers", "create", "b", "order.*", "greet")
+    said = known("emit", "order.new", "--data", '{"n": 5}', code=1)
+    assert "a: failed (a condition gives true or false, not a number)" in said.out
+    assert "b: started" in said.out
+    assert said.err == ""
 
 
 def test_next_needs_no_database(tmp_path: Path) -> None:

@@ -110,10 +110,11 @@ def test_a_new_number_replaces_all_old_ones(flow: Flow) -> None:
         ("pool:" + "x" * 64, {"concurrency": 1}, "`pool:gpu`"),
         ("pool:gpu", {"rate": "5/s"}, "pool:gpu needs a size"),
         ("*", {}, "needs a number"),
-        ("*", {"concurrency": -1}, "from 0 on, not -1"),
+        ("*", {"concurrency": -1}, "from 0 to 2147483647, not -1"),
+        ("*", {"concurrency": 2**31}, "from 0 to 2147483647"),
         ("*", {"rate": "fast"}, "'fast' is no rate"),
         ("*", {"rate": "0/s"}, "never let anything begin"),
-        ("*", {"rate": "5/s", "burst": 0}, "from 1 on, not 0"),
+        ("*", {"rate": "5/s", "burst": 0}, "from 1 to 2147483647, not 0"),
         ("*", {"concurrency": 1, "burst": 2}, "burst goes with a rate"),
     ],
 )

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from strataflow.engine.errors import Conflict, EngineError, NotFound
+from strataflow.engine.errors import Conflict, EngineError, InputError, NotFound
 from strataflow.repositories import schedule_store
 from strataflow.repositories.records import InstanceState
 from strataflow.services.schedules import SchedulerService, ScheduleSpec
@@ -209,11 +209,122 @@ def test_what_cannot_be_is_refused_and_what_breaks_later_is_told(flow: Flow) -> 
     with pytest.raises(NotFound):
         schedules.create(ScheduleSpec("s", "nothing", cron="* * * * *"))
     with pytest.raises(EngineError, match="would never fire"):
-        schedules.create(ScheduleSpec("s", "flow", at=datetime(2020, 1, 1, tzinfo=UTC)))
-    schedules.create(ScheduleSpec("s", "flow", cron="* * * * *", inputs={"n": "many"}))
+        schedules.create(ScheduleSpec("s", "flow", at=datetime(2020, 1, 1, tzinfo=UTC), inputs={"n": 1}))
+    with pytest.raises(InputError, match="/n"):
+        schedules.create(ScheduleSpec("s", "flow", cron="0 0 1 1 *", inputs={"n": "many"}))
+    assert schedules.list() == []
+    schedules.create(ScheduleSpec("s", "flow", cron="0 0 1 1 *", inputs={"n": 1}))
+    register(flow, inputs={"type": "object", "properties": {"n": {"type": "string"}}, "required": ["n"]})
     found = schedules.trigger("s")
     assert found.outcome == "skipped"
     assert "/n" in (found.reason or "")
+
+
+BAD: list[tuple[Doc, str]] = [
+    ({"every_s": 0.5}, "every is 1 s or more"),
+    ({"every_s": float("nan")}, "every is 1 s or more"),
+    ({"every_s": float("inf")}, "every is 1 s or more"),
+    ({"every_s": 60, "jitter_s": -1.0}, "jitter is 0 s or more"),
+    ({"every_s": 60, "cooldown_s": -1.0}, "cooldown is 0 s or more"),
+    ({"every_s": 60, "catch_up": 0}, "catch_up is a whole number from 1 to 10000"),
+    ({"every_s": 60, "catch_up": 10_001}, "catch_up is a whole number from 1 to 10000"),
+    ({"every_s": 60, "overlap": "both"}, "allow, skip, queue, cancel"),
+    ({"every_s": 60, "misfire": "both"}, "skip, latest, all"),
+    ({"every_s": 60, "queue": "a b"}, "'a b' is no queue name"),
+    ({"every_s": 60, "priority": 1_000_001}, "a priority is a whole number"),
+    ({"every_s": 60, "inputs": {"x": 1}}, "there is no input 'x'"),
+    ({"every_s": 60, "inputs": [1]}, "inputs are an object"),
+    ({"every_s": 60, "inputs": {"x": "{{ 1 + }}"}}, "the inputs cannot be read"),
+    ({"every_s": 60, "inputs": {"x": "{{ now }}"}}, "the inputs read now, which a schedule does not know"),
+    ({"every_s": 60, "inputs": {"x": "{{ instance.id }}"}}, "the inputs read instance.id"),
+    ({"every_s": 60, "timezone": "Mars/Base"}, "no known time zone"),
+    ({"every_s": 60, "cron": "* * * * *"}, "exactly one of"),
+    ({}, "exactly one of"),
+    ({"every_s": 60, "name": "a b"}, "no schedule name"),
+    ({"every_s": 60, "definition": "flow@x"}, "no definition reference"),
+    ({"every_s": 60, "definition": "flow@9"}, "there is no definition"),
+    (
+        {
+            "every_s": 60,
+            "start_at": datetime(2031, 1, 1, tzinfo=UTC),
+            "end_at": datetime(2030, 1, 1, tzinfo=UTC),
+        },
+        "never fires",
+    ),
+]
+
+
+@pytest.mark.row("M-29")
+def test_every_wrong_kind_of_schedule_is_refused_before_and_while_it_is_saved(flow: Flow) -> None:
+    schedules = service(flow)
+    register(flow)
+    for wrong, said in BAD:
+        spec = ScheduleSpec(**{"name": "s", "definition": "flow"} | wrong)
+        for attempt in (schedules.create, schedules.preview):
+            with pytest.raises(EngineError, match=said):
+                attempt(spec)
+    assert schedules.list() == []
+    schedules.create(ScheduleSpec("s", "flow", every_s=60))
+    for wrong, said in BAD[:-4]:
+        with pytest.raises(EngineError, match=said):
+            schedules.update(ScheduleSpec(**{"name": "s", "definition": "flow"} | wrong))
+    assert schedules.get("s").every == 60_000_000
+
+
+def test_a_range_that_is_reversed_or_to_come_is_not_filled_back(flow: Flow) -> None:
+    schedules = service(flow)
+    schedules.create(ScheduleSpec("s", register(flow), cron="0 6 * * *"))
+    first, last = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 3, tzinfo=UTC)
+    with pytest.raises(EngineError, match="ends before it begins"):
+        schedules.backfill("s", last, first)
+    with pytest.raises(EngineError, match="ends in the future"):
+        schedules.backfill("s", first, datetime.now(UTC) + timedelta(days=1))
+    with pytest.raises(EngineError, match="more than 10,000 times"):
+        schedules.backfill("s", datetime(1980, 1, 1, tzinfo=UTC), first)
+    assert schedules.history("s") == []
+
+
+@pytest.mark.row("M-29")
+def test_a_schedule_is_disabled_enabled_fired_by_hand_updated_and_removed_over_restarts(flow: Flow) -> None:
+    schedules = service(flow)
+    first = schedules.create(ScheduleSpec("s", register(flow), cron="0 0 1 1 *"))
+    other: Doc = {"b": {"run": "t.echo", "with": "other"}}
+    flow.engine.parts.catalog.register({"dsl": "1", "name": "other", "nodes": other}, activate=True)
+    with pytest.raises(Conflict, match="there is a schedule 's' already"):
+        schedules.create(ScheduleSpec("s", "flow", every_s=60))
+    assert schedules.pause("s").next_at is None  # disable
+
+    flow.shut()
+    schedules = service(flow)
+    kept = schedules.get("s")
+    assert (kept.id, kept.state, kept.cron, kept.next_at) == (first.id, "paused", "0 0 1 1 *", None)
+    by_hand = [schedules.trigger("s"), schedules.trigger("s")]  # a pause stops the clock, not a person
+    ids = [firing.instance_id for firing in by_hand]
+    assert len({*ids}) == 2, "each run has an id of its own"
+    for each in runs(flow, schedules, "s"):
+        assert ended(flow, each).state is InstanceState.COMPLETED
+
+    assert schedules.resume("s").next_at is not None  # enable
+    changed = schedules.update(ScheduleSpec("s", "other", every_s=3600))
+    assert (changed.id, changed.definition, changed.cron, changed.runs) == (first.id, "other", None, 2)
+    flow.shut()
+    schedules = service(flow)
+    assert schedules.get("s").next_at == changed.next_at
+    last = schedules.trigger("s").instance_id or ""
+    assert last not in ids
+    runs(flow, schedules, "s")
+    assert ended(flow, last).output == {"b": "other"}
+    assert schedules.get("s").runs == 3
+
+    schedules.remove("s")
+    for gone in (schedules.get, schedules.trigger, schedules.pause, schedules.resume, schedules.remove):
+        with pytest.raises(NotFound, match="there is no schedule 's'"):
+            gone("s")
+    with pytest.raises(NotFound):
+        schedules.update(ScheduleSpec("s", "flow", every_s=60))
+    flow.shut()
+    assert service(flow).list() == []
+    assert flow.engine.status(last).state is InstanceState.COMPLETED  # what it started stays
 
 
 def test_a_kill_between_firing_and_start_loses_nothing(flow: Flow) -> None:

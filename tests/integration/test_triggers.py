@@ -93,5 +93,27 @@ def test_bad_triggers_are_refused(flow: Flow) -> None:
         triggers.create(spec(name="x", match="{{ inputs.id == 1 }}"))
     with pytest.raises(EngineError, match="is no expression"):
         triggers.create(spec(name="x", match="yes"))
+    for match in ("{{ 5 }}", "{{ true }}", "a {{ event.name }}", "{{ event.name }}{{ event.id }}"):
+        with pytest.raises(EngineError, match="is no expression on the event"):
+            triggers.create(spec(name="x", match=match))
+    with pytest.raises(EngineError, match=r"reads event\.amount, which an event does not have"):
+        triggers.create(spec(name="x", match="{{ event.amount > 1 }}"))
+    for inputs in ([1], {"nix": 1}, {"nix": "{{ event.id }}"}):
+        with pytest.raises(EngineError, match=r"the inputs do not fit|inputs are an object"):
+            triggers.create(spec(name="x", inputs=inputs))
+    with pytest.raises(EngineError, match="no queue name"):
+        triggers.create(spec(name="x", queue="a b"))
+    with pytest.raises(EngineError, match="a priority is"):
+        triggers.create(spec(name="x", priority=2_000_000))
     with pytest.raises(NotFound, match="there is no trigger 'x'"):
         triggers.remove("x")
+
+
+@pytest.mark.parametrize(
+    ("name", "event_id"), [("", None), (" ", None), ("a\n", None), ("a" * 513, None), ("a", ""), ("a", "\0")]
+)
+def test_an_event_without_a_name_or_with_a_strange_id_is_refused(
+    flow: Flow, name: str, event_id: str | None
+) -> None:
+    with pytest.raises(EngineError, match="printable text of 1 to 512 characters"):
+        service(flow).emit(name, event_id=event_id)
