@@ -74,6 +74,32 @@ def test_signs_of_life_keep_an_attempt_alive(bench: Bench) -> None:
         assert system.submit("lively", heartbeat=1.5).get(WAIT_S) == 1
 
 
+@pytest.mark.row("M-18", "M-21")
+def test_very_many_reports_leave_room_for_log_lines_and_the_traceback(bench: Bench) -> None:
+    def chatty(ctx: TaskContext, payload: Any) -> None:
+        for number in range(15_000):
+            ctx.progress(number / 15_000, f"row {number} " + "x" * 1_000)
+        for number in range(15_000):
+            ctx.progress(1.0, f"done {number}")
+        ctx.log("important")
+        raise ValueError("the end")
+
+    with bench.system() as system:
+        system.register("chatty", chatty)
+        task = system.submit("chatty", retries=1, retry_delay=0.01)
+        assert task.wait(2 * WAIT_S)
+        assert task.error is not None
+        assert "the end" in (task.error.traceback or "")
+        assert [line.message for line in system.logs(task.id)].count("important") == 2
+        history = system.progress_history(task.id)
+        for attempt in (1, 2):
+            notes = [note.message or "" for note in history if note.attempt == attempt]
+            assert [text.split("x")[0] for text in notes[:200]] == [f"row {n} " for n in range(200)]
+            assert len(notes) <= 2_000
+        assert task.progress.message is not None
+        assert task.progress.message.startswith("done 14999")
+
+
 @pytest.mark.row("M-15")
 @pytest.mark.parametrize("worst", [SystemExit(3), KeyboardInterrupt(), BaseException("worst")])
 def test_whatever_a_hook_raises_the_task_goes_its_way(bench: Bench, worst: BaseException) -> None:
