@@ -86,6 +86,7 @@ def test_an_engine_takes_tasks_of_its_queues_only(flow: Flow) -> None:
     assert holders == {"a": ids["mine"], "b": ids["other"], "c": ids["other"], "d": ids["mine"]}
 
 
+@pytest.mark.row("A-33")
 def test_two_engines_share_the_work_and_run_nothing_twice(flow: Flow) -> None:
     flow.open(slots=4)
     flow.open(slots=4)

@@ -51,7 +51,7 @@ def test_a_killed_engine_is_replaced_at_once_on_the_same_machine(pg_bench: Bench
     assert not examine(pg_bench.url, pg_bench.acknowledged()).violations
 
 
-@pytest.mark.row("X-28")
+@pytest.mark.row("X-28", "A-33")
 def test_a_killed_engine_is_replaced_when_its_lease_is_over(pg_bench: Bench) -> None:
     first = pg_bench.spawn("hold", start=[{"definition": _slow()}], engine=SHORT, elsewhere=True)
     _running(pg_bench, 4)
@@ -80,7 +80,7 @@ def _pause(child: Child, bench: Bench, why: str) -> None:
     until(lambda: bench.rows("SELECT 1 FROM engines WHERE state = 'dead'"), PAUSED_S, why=why)
 
 
-@pytest.mark.row("X-28", "X-29")
+@pytest.mark.row("X-28", "X-29", "A-33")
 @pytest.mark.parametrize("elsewhere", [True, False], ids=["another-machine", "same-machine"])
 def test_a_paused_engine_loses_its_tasks_and_comes_back_as_another(
     pg_bench: Bench, *, elsewhere: bool
@@ -126,7 +126,7 @@ def test_an_engine_alone_that_was_paused_past_its_lease_goes_on(bench: Bench) ->
     bench.judge()
 
 
-@pytest.mark.row("X-28", "X-29")
+@pytest.mark.row("X-28", "X-29", "A-33")
 def test_what_an_engine_sends_after_its_death_is_refused(bench: Bench) -> None:
     """It is declared dead while outcomes are on their way: none of them is recorded, whoever carries it."""
     rng = random.Random(SEED)
