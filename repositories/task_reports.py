@@ -19,6 +19,7 @@ from .tables import DEFINITIONS, INSTANCES, JOURNAL, LOGS, SETTINGS, TASKS
 
 __all__ = [
     "Counted",
+    "Outcome",
     "TaskFacts",
     "attempts_that_ended",
     "busy_slots",
@@ -28,6 +29,7 @@ __all__ = [
     "last_error_line",
     "mark_now",
     "names_with",
+    "outcome",
     "page_of_facts",
     "setting",
     "states_of",
@@ -77,6 +79,18 @@ class Counted:
     duration: int
 
 
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a run stands, and what its node gave."""
+
+    name: str
+    state: InstanceState
+    #: JSON text.
+    output: str | None
+    #: Has the node completed, and is `output` all of what it gave?
+    whole: bool
+
+
 def _joined(node: str) -> Any:
     return INSTANCES.outerjoin(
         _NODE, and_(_NODE.c.instance_id == INSTANCES.c.id, _NODE.c.path == node)
@@ -112,6 +126,24 @@ def facts(connection: Connection, instance_id: str, node: str) -> TaskFacts | No
     known = uuid_text(instance_id)
     row = connection.execute(_facts(node).where(INSTANCES.c.id == known)).mappings().first()
     return None if row is None else _parsed(dict(row))
+
+
+def outcome(connection: Connection, instance_id: str, node: str) -> Outcome | None:
+    """Give how one run stands, with what its node with this path gave; one read by primary keys."""
+    columns = (
+        INSTANCES.c.name,
+        INSTANCES.c.state,
+        _NODE.c.state.label("node"),
+        _NODE.c.output,
+        _NODE.c.output_ref,
+    )
+    of_node = and_(_NODE.c.instance_id == INSTANCES.c.id, _NODE.c.path == node)
+    query = select(*columns).select_from(INSTANCES.outerjoin(_NODE, of_node))
+    row = connection.execute(query.where(INSTANCES.c.id == uuid_text(instance_id))).first()
+    if row is None:
+        return None
+    whole = row.node == TaskState.COMPLETED.value and row.output_ref is None
+    return Outcome(row.name, InstanceState(row.state), row.output, whole)
 
 
 def page_of_facts(

@@ -110,8 +110,8 @@ class SqlResults:
             ended = self._reader.wait(task_id, timeout, self._watch)
         except NotFound:
             raise unknown_task(task_id) from None
-        if ended is not None and ended.state == "completed":
-            return result_in(ended.name, ended.output)
+        if ended is not None and ended.completed:
+            return ended.result
         state = self.state(task_id)
         if not state.is_terminal:
             raise WaitTimeout(f"task {task_id} is still {state} after {timeout} s.", hint=GOES_ON)

@@ -6,6 +6,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from ...engine.errors import NotFound, TaskFailure
@@ -24,7 +25,7 @@ from ...repositories.retention import RETENTION_BATCH, delete_ended
 from ...repositories.scopeviews import scope_counts
 from ...repositories.task_reports import Counted, TaskFacts
 from ..execution_service import ExecutionService
-from .definitions import NODE, PREFIX, Described, TaskDefinitions
+from .definitions import NODE, PREFIX, Described, TaskDefinitions, result_in
 from .handlers import executor_of
 from .states import EXPIRED_CODE, TaskState, state_of_task
 from .values import Progress, QueueDepth, TaskStatistics, Workers
@@ -64,6 +65,14 @@ _WAITING: Final = (
 _WORKING: Final = (NodeState.RUNNING, NodeState.WAITING)
 
 
+@dataclass(slots=True, frozen=True)
+class Finished:
+    """A run that has ended."""
+
+    completed: bool
+    result: Any = None
+
+
 class TaskReader:
     """Looks at tasks through whatever engine is running."""
 
@@ -92,7 +101,22 @@ class TaskReader:
         engine = self._engine()
         return ExecutionService(engine.database, engine.parts.catalog, engine).status(task_id)
 
-    def wait(self, task_id: str, timeout: float | None, watch: Watch | None = None) -> WorkflowStatus | None:
+    def outcome(self, task_id: str) -> Finished | None:
+        """How the run has ended, and what its result is; None while it has not. Raises NotFound."""
+        with engine_errors(), self._engine().database.read() as connection:
+            found = task_reports.outcome(connection, task_id, NODE)
+        if found is None:
+            raise unknown_task(task_id)
+        if found.state not in TERMINAL_INSTANCE_STATES:
+            return None
+        if found.state is not InstanceState.COMPLETED:
+            return Finished(completed=False)
+        if found.whole and found.name.startswith(PREFIX):
+            return Finished(completed=True, result=None if found.output is None else decode(found.output))
+        status = self.status(task_id)
+        return Finished(completed=status.state == "completed", result=result_in(status.name, status.output))
+
+    def wait(self, task_id: str, timeout: float | None, watch: Watch | None = None) -> Finished | None:
         """Block until the run has ended, in whatever process; None after so many seconds. Raises NotFound.
 
         With `watch` a thread asks for itself only at first, then it is told.
@@ -105,9 +129,9 @@ class TaskReader:
                 ended = waiters.wait(task_id, left)
             else:
                 ended = waiters.wait(task_id, _ALONE_S) or self._told(watch, task_id, deadline)
-            status = self.status(task_id)
-            if status.ended:
-                return status
+            finished = self.outcome(task_id)
+            if finished is not None:
+                return finished
             if not ended:
                 return None
             waiters.forget(task_id)  # it was taken back since

@@ -129,3 +129,14 @@ def test_a_thread_that_waits_gets_the_result_of_what_ends_within_the_grace_of_a_
     for thread in waiting:
         thread.join(WAIT_S)
     assert got.count("held") == got.count(EngineStopped) == 1
+
+
+@pytest.mark.parametrize("payload", [7, "long " * 60_000, None], ids=["small", "large", "nothing"])
+def test_the_result_of_what_has_ended_takes_two_reads_at_most(bench: Bench, payload: Any) -> None:
+    with bench.system() as system:
+        task = system.submit("echo", payload)
+        assert task.get(WAIT_S) == payload
+        other = bench.system(handlers=False)
+        reads = Reads(other)
+        assert other.result(task.id).get(WAIT_S) == payload
+        assert reads.count <= 2 or isinstance(payload, str)
