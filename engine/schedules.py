@@ -62,6 +62,11 @@ class _Round:
     now: int
     messages: list[MessageRow] = field(default_factory=list[MessageRow])
 
+    @property
+    def starts(self) -> int:
+        """How many runs it asks for."""
+        return sum(1 for message in self.messages if message.kind == "start")
+
     def written(
         self,
         row: ScheduleRow,
@@ -119,7 +124,7 @@ class Scheduler:
             for row in schedule_store.due_schedules(connection, round_.now, _ROUND):
                 self._fire_safely(round_, row)
         self._deliver(round_.messages)
-        return sum(1 for message in round_.messages if message.kind == "start")
+        return round_.starts
 
     def _fire_safely(self, round_: _Round, row: ScheduleRow) -> None:
         """A schedule that cannot be read must not stop the others: it says why, and is looked at by a person."""
@@ -136,8 +141,10 @@ class Scheduler:
         kept = due.missed[-_MISSED_KEPT:]
         missed = [FiringRow(row.id, at, "timer", "missed", None, round_.now, "it was late") for at in kept]
         schedule_store.add_firings(round_.connection, missed)
+        before = round_.starts
         found = [self._fire(round_, row, at, "timer") for at in due.fire]
-        runs = sum(1 for firing in found if firing.outcome == "started")
+        runs = round_.starts - before  # an instant that has fired before is not counted again
+        skips = sum(1 for firing in found if firing.outcome != "started")
         last = found[-1] if found else None
         schedule_store.change_schedule(
             round_.connection,
@@ -146,7 +153,7 @@ class Scheduler:
             next_at=due.next_at,
             state="ended" if due.next_at is None else row.state,
             runs=row.runs + runs,
-            skips=row.skips + len(found) - runs + len(due.missed),
+            skips=row.skips + skips + len(due.missed),
             problem=last.reason if last is not None else row.problem,
             updated_at=round_.now,
         )
@@ -240,7 +247,7 @@ class Scheduler:
             round_ = _Round(connection, schedule_store.now_of(connection))
             overlap = "queue" if row.overlap == "queue" else "allow"
             found = [self._fire(round_, row, at, "backfill", overlap=overlap) for at in instants]
-            runs = row.runs + sum(1 for message in round_.messages if message.kind == "start")
+            runs = row.runs + round_.starts
             schedule_store.change_schedule(connection, row.id, runs=runs, updated_at=round_.now)
         self._deliver(round_.messages)
         return found

@@ -358,6 +358,7 @@ def test_a_cron_fires_once_per_instant_over_restarts_with_cooldown_and_by_hand(f
     until(lambda: (rewind_again.get("cron").next_at or 0) > since + 60_000_000)
     started = runs(flow, rewind_again, "cron")
     assert len(started) == 1
+    assert rewind_again.get("cron").runs == 1
     soon = rewind_again.trigger("cron")
     assert (soon.outcome, soon.reason) == ("skipped", "too soon after the last start")
     forced = rewind_again.trigger("cron", force=True)
