@@ -71,9 +71,7 @@ class Dispatcher:
         joint: JointTransactions,
         hooks: RunHooks | None = None,
     ) -> None:
-        self._hooks = hooks
-        self._spawn = spawn
-        self._joint = joint
+        self._hooks, self._spawn, self._joint = hooks, spawn, joint
         self._registry = registry
         self._values = values
         self._evaluator = Evaluator(values)
@@ -214,8 +212,10 @@ class Dispatcher:
 
     def _never_began(self, running: Running, job: asyncio.Task[None]) -> None:
         """A job that was stopped before its first step has run nothing, its own ending included."""
+        running.job = None  # it points back, and is over: without the circle all of it goes at once (ADR 7)
         if job.cancelled():
             self._end(running, Released("released by its engine") if running.released else Cancelled())
+        running.port = None
 
     async def _run(self, running: Running, entry: ExecutorEntry, context: TaskContext, ready: Ready) -> None:
         timeout_s = _limit_s(running.task)

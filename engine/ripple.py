@@ -8,6 +8,7 @@ last task is still to be reached.
 from __future__ import annotations
 
 from collections import deque
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from ..repositories.records import TERMINAL_TASK_STATES, TaskRow, TaskState
@@ -18,11 +19,17 @@ from .states import TaskEvent
 from .stopping import Stopping, aside
 
 if TYPE_CHECKING:
+    from .choices import Choices
     from .draft import Draft
+    from .failures import Failures
+    from .parallel import ParallelExecutor
+    from .turns import Turns
+    from .undo import Undo
 
 __all__ = ["Ripple"]
 
 _FAILED = frozenset({TaskState.FAILED, TaskState.EXPIRED, TaskState.CANCELLED})
+_PARTS = ("parallel", "turns", "choices", "failures", "undo")
 
 
 class Ripple(Stopping):
@@ -30,22 +37,55 @@ class Ripple(Stopping):
 
     def __init__(self, draft: Draft) -> None:
         super().__init__(draft)
-        from .choices import Choices
-        from .failures import Failures
-        from .parallel import ParallelExecutor
-        from .turns import Turns
-        from .undo import Undo
-
-        self.parallel = ParallelExecutor(self)
-        self.turns = Turns(self)
-        self.choices = Choices(self)
-        self.failures = Failures(self)
-        self.undo = Undo(self)
         self._leaving: deque[str] = deque()
         self._resting: deque[str] = deque()
 
+    # Made when first needed: most decisions need none, and each points back here (see `run`).
+
+    @cached_property
+    def parallel(self) -> ParallelExecutor:
+        """Maps and parallels."""
+        from .parallel import ParallelExecutor
+
+        return ParallelExecutor(self)
+
+    @cached_property
+    def turns(self) -> Turns:
+        """Loops."""
+        from .turns import Turns
+
+        return Turns(self)
+
+    @cached_property
+    def choices(self) -> Choices:
+        """Switches."""
+        from .choices import Choices
+
+        return Choices(self)
+
+    @cached_property
+    def failures(self) -> Failures:
+        """Handlers and `finally`."""
+        from .failures import Failures
+
+        return Failures(self)
+
+    @cached_property
+    def undo(self) -> Undo:
+        """Compensation."""
+        from .undo import Undo
+
+        return Undo(self)
+
     def run(self) -> None:
         """Follow every consequence until nothing is left to follow."""
+        self._follow()
+        for (
+            name
+        ) in _PARTS:  # a circle would keep the whole decision alive until the collector finds it (ADR 7)
+            self.__dict__.pop(name, None)
+
+    def _follow(self) -> None:
         while self._decided or self._leaving or self._resting:
             if self._decided:
                 path, counted = self._decided.popleft()
@@ -233,6 +273,6 @@ class Ripple(Stopping):
 
     def finish(self, row: TaskRow, event: TaskEvent, reason: str) -> None:
         """Move a row to its end; the definition's own end waits for `finally`."""
-        if row.scope is None and self.failures.run_finally(row, event):
+        if row.scope is None and self.plan.finally_ is not None and self.failures.run_finally(row, event):
             return
         self.ended(self.draft.move(row, event, reason))
