@@ -138,6 +138,12 @@ class Parts:
     def _membership(self) -> Membership:
         return self.heartbeat.membership
 
+    def loop_ages(self) -> dict[str, float]:
+        """Seconds since each loop that runs here last came round without an error."""
+        loops = (self.recovery_loop, self.schedule_loop, self.watermark_loop)
+        now = time.monotonic()
+        return {loop.name: now - loop.last_progress for loop in loops} if self.config.executes else {}
+
     def start(self) -> None:
         """Start the threads, the writer first."""
         self.loop_thread.start()

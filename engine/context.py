@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from ..executors.base import Json, TaskTransaction
 from ..repositories.records import MessageRow
+from .course import PROGRESS_LEVEL, Course
 from .errors import PayloadError, StaleLease
 from .events import Applied, LogLineNote, Note, TaskEnded
 from .outcomes import Outcome, Succeeded
@@ -31,6 +32,8 @@ MAX_LOG_BYTES: Final = 4 * 1024 * 1024
 #: … but so many lines, of so many bytes, in any case.
 _LEAST_LINES: Final = 20
 _LEAST_BYTES: Final = 32 * 1024
+#: Errors for which there is room even then.
+_ERRORS: Final = 4
 _MAX_LINE: Final = 16 * 1024
 
 
@@ -65,8 +68,10 @@ class AttemptPort:
         self._lines: list[LogLineNote] = []
         self._lines_left = max(_LEAST_LINES, MAX_LOG_LINES // max(1, attempt))
         self._bytes_left = max(_LEAST_BYTES, MAX_LOG_BYTES // max(1, attempt))
+        self._errors_left = _ERRORS
         self._last_flush = time.monotonic()
         self._last_progress = 0.0
+        self._course = Course(attempt)
         self._unsent: tuple[float, str | None] | None = None
         self._last_beat = 0.0
         #: When the attempt last gave a sign of life, by `time.monotonic()`.
@@ -81,7 +86,11 @@ class AttemptPort:
         self.last_sign = time.monotonic()
         line = LogLineNote(time.time_ns() // 1000, level[:8], _clean(self.mask(str(message))))
         with self._lock:
-            if self._lines_left < 0:
+            if self._lines_left < 0 and (level != "error" or not self._errors_left):
+                return
+            if self._lines_left < 0:  # why it failed is told however much it has talked before
+                self._errors_left -= 1
+                self._lines.append(line)
                 return
             self._lines_left -= 1
             self._bytes_left -= len(line.message.encode())
@@ -103,8 +112,12 @@ class AttemptPort:
     def progress(self, fraction: float, message: str | None) -> None:
         """Publish progress, at most every tenth of a second; the newest always goes out, at the latest at the end."""
         now = self.last_sign = time.monotonic()
+        text = _clean(self.mask(str(message))) if message is not None else None
         with self._lock:
-            self._unsent = (fraction, _clean(self.mask(str(message))) if message is not None else None)
+            self._unsent = (fraction, text)
+            line = self._course.line(fraction, text)
+            if line is not None:
+                self._lines.append(LogLineNote(time.time_ns() // 1000, PROGRESS_LEVEL, line))
             if fraction < 1.0 and now - self._last_progress < _PROGRESS_S:
                 return
             self._last_progress = now

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from strataflow.services.tasks.builder import task_builder
     from strataflow.services.tasks.config import Task, TaskConfig
     from strataflow.services.tasks.records import TaskRecord
+    from strataflow.services.tasks.scheduling import ScheduleInfo, TaskSchedule
     from strataflow.services.tasks.states import TaskState
     from strataflow.services.tasks.system import TaskSystem
     from strataflow.services.tasks.values import Progress
@@ -93,6 +94,8 @@ _HOME = {
     "TaskFailed": "engine.errors",
     "TaskFailure": "engine.errors",
     "TaskRecord": "services.tasks.records",
+    "ScheduleInfo": "services.tasks.scheduling",
+    "TaskSchedule": "services.tasks.scheduling",
     "TaskState": "services.tasks.states",
     "TaskSystem": "services.tasks.system",
     "WaitTimeout": "engine.errors",
@@ -132,6 +135,7 @@ __all__ = [
     "Registered",
     "ResultStore",
     "RunHooks",
+    "ScheduleInfo",
     "SchemaError",
     "Scope",
     "SqlResults",
@@ -143,6 +147,7 @@ __all__ = [
     "TaskFailed",
     "TaskFailure",
     "TaskRecord",
+    "TaskSchedule",
     "TaskState",
     "TaskSystem",
     "WaitTimeout",

@@ -11,11 +11,12 @@ from typing import Final
 from sqlalchemy import Connection, func, select
 
 from .batch import CheckpointRow, ProgressRow
+from .feed import PROGRESS_LEVEL
 from .readmodels import HistoryRow, LogEntry, chunks, columns_of, page_size, uuid_text
 from .records import VarRow
 from .tables import BLOBS, CHECKPOINTS, JOURNAL, LOGS, PROGRESS, VARS
 
-__all__ = ["LEVELS", "blob", "blobs", "checkpoint", "history", "logs", "progress", "vars"]
+__all__ = ["LEVELS", "blob", "blobs", "checkpoint", "history", "logs", "progress", "progress_lines", "vars"]
 
 #: Least severe first; a level that is none of these is shown only when no level is asked for.
 LEVELS: Final = ("debug", "info", "warning", "error", "critical")
@@ -46,6 +47,7 @@ def logs(
 ) -> list[LogEntry]:
     """Give a page of an instance's log lines, oldest first, of one task and at least this level if named.
 
+    What tasks said of their progress is not among them.
     `search` is a text that the line has, whatever the case of its ASCII letters; `since` and `until` are instants.
 
     Raises:
@@ -59,7 +61,9 @@ def logs(
     )
     if path is not None:
         page = page.where(LOGS.c.path == path)
-    if level is not None:
+    if level is None:
+        page = page.where(LOGS.c.level != PROGRESS_LEVEL)
+    else:
         if level not in LEVELS:
             raise ValueError(f"{level!r} is no log level; take one of {', '.join(LEVELS)}")
         page = page.where(LOGS.c.level.in_(LEVELS[LEVELS.index(level) :]))
@@ -69,6 +73,21 @@ def logs(
         page = page.where(LOGS.c.at >= since)
     if until is not None:
         page = page.where(LOGS.c.at <= until)
+    return [LogEntry(*row) for row in connection.execute(page)]
+
+
+def progress_lines(
+    connection: Connection, instance_id: str, *, after: int = 0, limit: int = 1000
+) -> list[LogEntry]:
+    """Give a page of what an instance's tasks said of their progress, oldest first: `[fraction, message]` as JSON."""
+    page = (
+        select(*columns_of(LOGS, LogEntry))
+        .where(
+            LOGS.c.instance_id == uuid_text(instance_id), LOGS.c.seq > after, LOGS.c.level == PROGRESS_LEVEL
+        )
+        .order_by(LOGS.c.seq)
+        .limit(page_size(limit))
+    )
     return [LogEntry(*row) for row in connection.execute(page)]
 
 

@@ -24,6 +24,7 @@ from sqlalchemy import (
 )
 from sqlmodel import SQLModel
 
+from .access_tables import API_KEYS, AUDIT, REQUESTS
 from .columns import FILLFACTOR, ID, PATH, Base, big, col, key_col, metadata, one_of, partial
 from .control_tables import FIRINGS, LIMITS, QUEUES, SCHEDULES, SETTINGS, TRIGGERS
 from .feed_tables import NOTICES
@@ -40,6 +41,8 @@ from .records import (
 )
 
 __all__ = [
+    "API_KEYS",
+    "AUDIT",
     "BLOBS",
     "CHECKPOINTS",
     "DEFINITIONS",
@@ -56,6 +59,7 @@ __all__ = [
     "NOTICES",
     "PROGRESS",
     "QUEUES",
+    "REQUESTS",
     "SCHEDULES",
     "SEQUENCES",
     "SETTINGS",

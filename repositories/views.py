@@ -31,7 +31,7 @@ from .readmodels import (
     uuid_text,
 )
 from .records import TERMINAL_TASK_STATES, InstanceState, TaskRow, TaskState
-from .recordviews import blob, blobs, checkpoint, history, logs, progress, vars  # noqa: A004 - the table's name
+from .recordviews import blob, blobs, checkpoint, history, logs, progress, progress_lines, vars  # noqa: A004 - the table's name
 from .tables import INSTANCES, KEYS, TASKS
 from .workviews import (
     asked_to_stop,
@@ -73,6 +73,7 @@ __all__ = [
     "next_wake",
     "now",
     "progress",
+    "progress_lines",
     "queue_depths",
     "queues_ready",
     "ready_tasks",
@@ -147,10 +148,12 @@ def instances(
     limit: int = 100,
     before: tuple[int, str] | None = None,
     where: InstanceFilter | None = None,
+    oldest_first: bool = False,
 ) -> list[InstanceSummary]:
-    """Give a page of runs, newest first; `before` is the `cursor` of the last one seen."""
+    """Give a page of runs, newest first unless told; `before` is the `cursor` of the last one seen."""
     order = (INSTANCES.c.created_at, INSTANCES.c.id)
-    page = _summaries().order_by(*[column.desc() for column in order]).limit(page_size(limit))
+    ways = order if oldest_first else [column.desc() for column in order]
+    page = _summaries().order_by(*ways).limit(page_size(limit))
     if state is not None:
         page = page.where(INSTANCES.c.state == state)
     if name is not None:
@@ -158,7 +161,7 @@ def instances(
     if where is not None:
         page = page.where(*where.conditions())
     if before is not None:
-        page = page.where(beyond(order, before, descending=True))
+        page = page.where(beyond(order, before, descending=not oldest_first))
     return [_summary(row) for row in connection.execute(page).mappings()]
 
 

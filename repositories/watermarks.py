@@ -16,14 +16,14 @@ from .database import Database, clock, insert_into
 from .feed import write_notice
 from .tables import TASKS
 
-__all__ = ["Watermark", "cross", "depth", "set_watermark", "unset_watermark", "watermarks"]
+__all__ = ["NO_MARK", "Watermark", "cross", "depth", "set_watermark", "unset_watermark", "watermarks"]
 
 _HIGH: Final = "queue_high:"
 _ABOVE: Final = "queue_above:"
 #: Share of a bound that counts as high where nobody has set a mark, in percent.
 _OF_BOUND: Final = 80
 #: As a mark, more than any queue holds.
-_NO_MARK: Final = 2**31
+NO_MARK: Final = 2**31
 
 
 @dataclass(slots=True, frozen=True)
@@ -52,7 +52,7 @@ def watermarks(connection: Connection) -> list[Watermark]:
     above = {name.removeprefix(_ABOVE): at for name, at in settings.items() if name.startswith(_ABOVE)}
     found: list[Watermark] = []
     for queue in sorted(marks.keys() | above.keys()):
-        high, explicit = marks.get(queue, (_NO_MARK, False))  # its mark was taken back: well again
+        high, explicit = marks.get(queue, (NO_MARK, False))  # its mark was taken back: well again
         found.append(Watermark(queue, high, above.get(queue), explicit))
     return found
 

@@ -106,15 +106,23 @@ class ExecutionService:
         name: str | None = None,
         limit: int | None = None,
         where: InstanceFilter | None = None,
+        after: tuple[int, str] | None = None,
+        oldest_first: bool = False,
     ) -> Iterator[InstanceSummary]:
-        """Instances, newest first, at most `limit`."""
-        before: tuple[int, str] | None = None
+        """Instances, newest first or oldest first, at most `limit`; `after` is the `cursor` of the last one seen."""
+        before = after
         left = limit
         while left is None or left > 0:
             size = _PAGE if left is None else min(_PAGE, left)
             with engine_errors(), self._database.read() as connection:
                 page = views.instances(
-                    connection, state=state, name=name, limit=size, before=before, where=where
+                    connection,
+                    state=state,
+                    name=name,
+                    limit=size,
+                    before=before,
+                    where=where,
+                    oldest_first=oldest_first,
                 )
             yield from page
             if len(page) < size:
@@ -141,9 +149,8 @@ class ExecutionService:
                 instance_id, state=state, under=under, after=after, whole=whole
             )
 
-    def history(self, instance_id: str) -> Iterator[HistoryRow]:
-        """Every transition, oldest first."""
-        after = 0
+    def history(self, instance_id: str, after: int = 0) -> Iterator[HistoryRow]:
+        """Every transition, oldest first, from behind number `after` on."""
         while True:
             with engine_errors(), self._database.read() as connection:
                 page = views.history(connection, instance_id, _PAGE, after)

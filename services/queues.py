@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from ..engine.errors import Conflict, EngineError, EngineStopped, NotFound
 from ..engine.events import Event, MoveTask
 from ..engine.outputs import iso
 from ..engine.translate import engine_errors
-from ..repositories import control_store, limitviews, queueviews, views
+from ..repositories import control_store, limitviews, queueviews, views, watermarks
 from ..repositories.filters import InstanceFilter
 from ..repositories.queueviews import QueueCounts, QueueEntry
 from ..repositories.readmodels import PrefixAmbiguous, PrefixUnknown
 from ..repositories.records import ACTIVE_INSTANCE_STATES, LimitRow, QueueRow
+from ..repositories.watermarks import NO_MARK, Watermark
 from .hints import tell_engines
 from .limits import LimitView, numbers_of
 from .operations import BulkAnswer, Operations
@@ -58,6 +59,9 @@ class QueueView:
     oldest_at: str | None
     oldest_s: float | None
     max_size: int | None
+    #: So many tasks are too many; since when it has held as many.
+    mark: int | None
+    above_since: str | None
     #: The counter `queue:NAME`, where there is one.
     limit: LimitView | None
 
@@ -105,12 +109,14 @@ class QueueService:
             now = views.now(connection)
             counts = queueviews.queue_counts(connection, now)
             rows = {row.name: row for row in limitviews.queues(connection)}
-            names = sorted(({"default", *counts, *rows}) - {""})
+            marks = {mark.queue: mark for mark in watermarks.watermarks(connection)}
+            names = sorted(({"default", *counts, *rows, *marks}) - {""})
             limits = {name: limitviews.limit(connection, f"queue:{name}") for name in names}
-        return [
+        found = [
             _view(rows.get(name) or QueueRow(name), counts.get(name) or QueueCounts(), limits[name], now)
             for name in names
         ]
+        return [_marked(view, marks.get(view.name)) for view in found]
 
     def get(self, name: str) -> QueueView:
         """One queue; one that nobody ever used is empty."""
@@ -186,10 +192,22 @@ class QueueService:
             raise EngineError(f"a queue holds 0 tasks or more, not {max_size}.")
         return self._set(name, max_size=max_size, unbounded=max_size is None)
 
-    def unset(self, name: str) -> bool:
-        """Forget what was set for it: active, without a bound. False when there was nothing."""
+    def set_mark(self, name: str, mark: int | None) -> QueueView:
+        """So many tasks are too many: the events `queue.high` and `queue.normal` tell. None: four fifths of its bound."""
+        if mark is not None and mark < 1:
+            raise EngineError(f"a queue's mark is 1 task or more, not {mark}.")
         with engine_errors():
-            gone = control_store.unset_queue(self._database, checked_queue(name))
+            if mark is None:
+                watermarks.unset_watermark(self._database, checked_queue(name))
+            else:
+                watermarks.set_watermark(self._database, checked_queue(name), mark)
+        return self.get(name)
+
+    def unset(self, name: str) -> bool:
+        """Forget what was set for it: active, without a bound and a mark. False when there was nothing."""
+        with engine_errors():
+            unmarked = watermarks.unset_watermark(self._database, checked_queue(name))
+            gone = control_store.unset_queue(self._database, checked_queue(name)) or unmarked
         tell_engines(self._database, self._engine)
         return gone
 
@@ -330,5 +348,13 @@ def _view(row: QueueRow, counts: QueueCounts, limit: LimitRow | None, now: int) 
         oldest_at=iso(oldest),
         oldest_s=None if oldest is None else max(0.0, (now - oldest) / 1_000_000),
         max_size=row.max_size,
+        mark=None,
+        above_since=None,
         limit=None if limit is None else numbers_of(limit, None),
     )
+
+
+def _marked(view: QueueView, mark: Watermark | None) -> QueueView:
+    if mark is None:
+        return view
+    return replace(view, mark=mark.high if mark.high < NO_MARK else None, above_since=iso(mark.above_since))

@@ -117,6 +117,12 @@ class WorkflowService:
             self._stored.activated(name)
         return done
 
+    def stored_diff(self, name: str, first: int, second: int) -> list[Change]:
+        """What differs between two stored versions of a name. Raises NotFound."""
+        from .diffing import changes
+
+        return changes(self.stored_document(f"{name}@{first}"), self.stored_document(f"{name}@{second}"))
+
     def diff(self, first: str, second: str) -> list[Change]:
         """What differs between two definitions, each a file or `name@version`. Raises NotFound, DefinitionError."""
         from .diffing import changes
@@ -127,12 +133,19 @@ class WorkflowService:
         import json
 
         from ..engine.parser import canonical_text
-        from ..engine.translate import engine_errors
-        from ..repositories import definitions
 
         path = Path(reference)
         if path.suffix in _SUFFIXES or path.is_file():
             return json.loads(canonical_text(self.require_valid(path)[0]))
+        return self.stored_document(reference)
+
+    def stored_document(self, reference: str) -> Any:
+        """The document of `name@version`. Raises NotFound."""
+        import json
+
+        from ..engine.translate import engine_errors
+        from ..repositories import definitions
+
         name, version = _parts(reference)
         with engine_errors(), self._opened.read() as connection:
             found = definitions.by_name(connection, name, version)
@@ -142,12 +155,18 @@ class WorkflowService:
             )
         return json.loads(found.body)
 
-    def definitions(self, name: str | None = None) -> Iterator[StoredDefinition]:
-        """Every stored version by name, the newest of each first."""
+    def version(self, name: str, version: int) -> StoredDefinition | None:
+        """One stored version, without its text."""
+        found = next(self.definitions(name, after=(name, version + 1)), None)
+        return found if found is not None and found.version == version else None
+
+    def definitions(
+        self, name: str | None = None, after: tuple[str, int] | None = None
+    ) -> Iterator[StoredDefinition]:
+        """Every stored version by name, the newest of each first; `after` is the last one seen."""
         from ..engine.translate import engine_errors
         from ..repositories import definitions
 
-        after: tuple[str, int] | None = None
         while True:
             with engine_errors(), self._opened.read() as connection:
                 page = definitions.listing(connection, name=name, limit=_PAGE, after=after)

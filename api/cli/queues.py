@@ -196,6 +196,7 @@ def _say_queue(found: QueueView, *, json: bool) -> None:
         emit_json(found.as_json())
         return
     bound = "" if found.max_size is None else f", holds at most {found.max_size}"
+    bound += "" if found.mark is None else f", full at {found.mark}"
     say(f"{found.name} is {found.state}{bound}; {many(found.ready, 'task')} ready.")
 
 
@@ -207,18 +208,31 @@ def set_(
         typer.Option("--max-size", min=0, metavar="N", help="Refuse starts that would make it longer."),
     ] = None,
     unbounded: Annotated[bool, typer.Option("--unbounded", help="Take the bound away.")] = False,
+    mark: Annotated[
+        int | None,
+        typer.Option("--mark", min=1, metavar="N", help="So many are too many: `events` tells queue.high."),
+    ] = None,
+    no_mark: Annotated[
+        bool, typer.Option("--no-mark", help="Four fifths of the bound again, if it has one.")
+    ] = False,
     db: Db = DB_DEFAULT,
     json: Json = False,
 ) -> None:
-    """Bound a queue.
+    """Bound a queue, or mark how full it may become before somebody is told.
 
     A start whose first tasks would go beyond it is refused with a clear error. How many of a queue run at a time is a
     limit: `strataflow limits set queue:NAME --concurrency N`.
     """
-    if (max_size is None) != unbounded:
-        raise UsageProblem("give --max-size N, or --unbounded.")
+    if (max_size is not None and unbounded) or (mark is not None and no_mark):
+        raise UsageProblem("give a number, or take it away.")
+    if max_size is None and mark is None and not unbounded and not no_mark:
+        raise UsageProblem("give --max-size N, --unbounded, --mark N or --no-mark.")
     with _queues(db) as queues:
-        found = queues.set_max_size(name, max_size)
+        if max_size is not None or unbounded:
+            queues.set_max_size(name, max_size)
+        if mark is not None or no_mark:
+            queues.set_mark(name, mark)
+        found = queues.get(name)
     _say_queue(found, json=json)
 
 

@@ -17,7 +17,6 @@ from typing import Any, Final, cast
 
 from ...executors.base import TaskContext, TaskError
 from ...executors.errors import InvalidExecutor, NonRetryable
-from .history import remembering
 from .states import EXPIRED_CODE
 
 __all__ = ["DOMAIN", "Expired", "executor_of", "slug_of", "wrapped"]
@@ -133,7 +132,7 @@ def _arguments(name: str, ctx: TaskContext, given: Any, takes: slice) -> tuple[A
     expires_at = values.get("expires_at")
     if expires_at is not None and ctx.attempt == 1 and time.time() * 1_000_000 >= expires_at:
         raise Expired(f"task {name!r} did not begin before it expired")
-    return (remembering(ctx), values.get("payload"))[takes]
+    return (ctx, values.get("payload"))[takes]
 
 
 #: What a handler takes of (ctx, payload).

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from ...engine.errors import Conflict, IllegalTransition, NotFound
@@ -14,9 +15,9 @@ from ...repositories import task_reports, views
 from ...repositories.filters import InstanceFilter
 from ...repositories.readmodels import LogEntry
 from ...repositories.records import ACTIVE_INSTANCE_STATES
-from . import history
 from .config import PRIORITIES, TaskConfig
 from .definitions import result_in
+from .history import note_of
 from .reading import TaskReader
 from .records import TaskRecord
 from .states import TaskState
@@ -95,18 +96,18 @@ class Monitoring:
 
     def logs(self, task_id: str, *, level: str | None = None) -> Iterator[LogEntry]:
         """What the handler logged through its context, oldest first; `level` is the least that is shown."""
-        return (line for line in self._lines(task_id, level) if line.level != history.LEVEL)
+        return self._pages_of(task_id, partial(views.logs, level=level))
 
     def progress_history(self, task_id: str) -> list[ProgressNote]:
         """What the task said of its progress, oldest first, all its attempts together."""
-        return [history.note_of(line) for line in self._lines(task_id, None) if line.level == history.LEVEL]
+        return [note_of(line) for line in self._pages_of(task_id, views.progress_lines)]
 
-    def _lines(self, task_id: str, level: str | None) -> Iterator[LogEntry]:
+    def _pages_of(self, task_id: str, view: Callable[..., list[LogEntry]]) -> Iterator[LogEntry]:
         self._reader.facts(task_id)
         after = 0
         while True:
             with engine_errors(), self._current().database.read() as connection:
-                page = views.logs(connection, task_id, level=level, after=after, limit=_PAGE)
+                page = view(connection, task_id, after=after, limit=_PAGE)
             yield from page
             if len(page) < _PAGE:
                 return

@@ -86,11 +86,20 @@ def test_a_queue_is_looked_at_paused_bounded_put_in_order_and_cleared(cli: Cli) 
     assert (paused["state"], paused["reason"]) == ("paused", f"provider is down ({getpass.getuser()})")
     ids = [start(cli, "--queue", "mail") for _ in range(4)]
     assert cli("queues", "set", "mail", "--max-size", "4").out == (
-        "mail is paused, holds at most 4; 4 tasks ready.\n"
+        "mail is paused, holds at most 4, full at 3; 4 tasks ready.\n"
     )
     full = cli("start", cli.flow({"a": NOOP}), "--queue", "mail", code=1)
     assert "queue 'mail' is full: it holds 4 tasks" in full.err
     assert cli("queues", "set", "mail", "--unbounded", "--json").json["max_size"] is None
+    marked = cli("queues", "set", "mail", "--mark", "2", "--json").json
+    assert (marked["mark"], marked["max_size"]) == (2, None)
+    told = until(
+        lambda: [e for e in cli("events", "--name", "queue.high", "--json").json if e["queue"] == "mail"]
+    )
+    assert told[-1]["data"]["high"] in {2, 3}
+    assert cli("queues", "set", "mail", "--no-mark", "--json").json["mark"] is None
+    for wrong in ((), ("--mark", "2", "--no-mark"), ("--max-size", "2", "--unbounded")):
+        assert "give" in cli("queues", "set", "mail", *wrong, code=2).err
     assert cli("queues", "move", "mail", ids[3]).out == "mail: 1 moved.\n"
     assert entries(cli, "mail") == [ids[3], *ids[:3]]
     assert cli("queues", "reorder", "mail", ids[2], f"{ids[0]}/a", "--json").json["ignored"] == []

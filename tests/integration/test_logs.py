@@ -38,7 +38,11 @@ def flow(flow: Flow) -> Flow:
         if ctx.attempt <= config.get("fail", 0):
             raise RuntimeError("again")
 
-    flow.registry.register_executor_domain("say", {"lines": lines, "many": many})
+    async def far(ctx: TaskContext, config: Any) -> None:
+        for fraction, message in ((0, None), (0.5, "half"), (0.505, "half"), (0.5, "still"), (2, "still")):
+            ctx.progress(fraction, message)
+
+    flow.registry.register_executor_domain("say", {"lines": lines, "many": many, "far": far})
     return flow
 
 
@@ -156,6 +160,31 @@ def test_one_attempt_stores_so_many_lines_and_says_that_more_were_dropped(
     assert [(entry.level, entry.message) for entry in found[40:]] == [
         ("warning", "the attempt has logged too much: the rest is dropped")
     ]
+
+
+def test_why_it_failed_is_kept_however_much_was_said_before(
+    flow: Flow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(context, "MAX_LOG_LINES", 40)
+    instance_id = flow.start({"a": {"run": "say.many", "with": {"count": 300, "fail": 9}}})
+    flow.wait(instance_id)
+    found = logs(flow, instance_id)
+    assert [entry.level for entry in found[-2:]] == ["warning", "error"]
+    assert "RuntimeError: again" in found[-1].message
+
+
+def test_the_course_of_progress_is_kept_beside_the_log(flow: Flow) -> None:
+    instance_id = flow.start({"a": {"run": "say.far"}})
+    flow.wait(instance_id)
+    assert logs(flow, instance_id) == []
+    told = flow.engine.feed.read(0, names=["task.progress"], instance_id=instance_id).events
+    assert [event.data for event in told] == [
+        {"fraction": 0.0, "message": None},
+        {"fraction": 0.5, "message": "half"},
+        {"fraction": 0.5, "message": "still"},
+        {"fraction": 1.0, "message": "still"},
+    ]
+    assert [(event.path, event.attempt, event.state) for event in told] == [("a", 1, "running")] * 4
 
 
 def test_one_attempt_stores_so_many_bytes_and_later_ones_less(

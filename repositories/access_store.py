@@ -1,0 +1,191 @@
+"""Keys, the audit log, and answers kept for repeated requests. Each function is one short transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import delete, insert, select, update
+
+from .access_tables import API_KEYS, AUDIT, REQUESTS
+from .database import Database, clock, draw_numbers, insert_into
+from .readmodels import page_size
+
+__all__ = [
+    "AuditRow",
+    "KeyRow",
+    "StoredAnswer",
+    "add_key",
+    "answer_request",
+    "audit_entries",
+    "begin_request",
+    "delete_old",
+    "find_key",
+    "forget_request",
+    "keys",
+    "revoke_key",
+    "succeed_key",
+    "write_audit",
+]
+
+_AT_ONCE: Final = 1_000
+
+
+@dataclass(slots=True, frozen=True)
+class KeyRow:
+    """A key as it is stored."""
+
+    id: str
+    name: str
+    hash: str
+    scopes: str
+    created_at: int
+    expires_at: int | None
+    revoked_at: int | None
+    successor: str | None
+
+
+@dataclass(slots=True, frozen=True)
+class AuditRow:
+    """One entry of the audit log."""
+
+    seq: int
+    at: int
+    key_id: str | None
+    who: str
+    action: str
+    target: str
+    outcome: str
+    status: int
+    request_id: str
+
+
+@dataclass(slots=True, frozen=True)
+class StoredAnswer:
+    """What is known of an earlier request under the same idempotency key."""
+
+    fingerprint: str
+    #: None while it is being answered.
+    status: int | None
+    headers: str | None
+    body: str | None
+
+
+def add_key(
+    database: Database, key_id: str, name: str, *, digest: str, scopes: str, lifetime_us: int | None
+) -> KeyRow:
+    """Store a new key."""
+    with database.write() as connection:
+        now: int = connection.execute(select(clock(connection))).scalar_one()
+        row = KeyRow(
+            key_id, name, digest, scopes, now, now + lifetime_us if lifetime_us else None, None, None
+        )
+        values = {field: getattr(row, field) for field in KeyRow.__slots__}
+        connection.execute(insert(API_KEYS).values(**values))
+    return row
+
+
+def find_key(database: Database, key_id: str) -> tuple[KeyRow | None, int]:
+    """A key, and the database's clock."""
+    with database.read() as connection:
+        row = connection.execute(select(*API_KEYS.columns).where(API_KEYS.c.id == key_id)).first()
+        now: int = connection.execute(select(clock(connection))).scalar_one()
+    return (None if row is None else KeyRow(*row)), now
+
+
+def keys(database: Database, limit: int, after: str | None = None) -> list[KeyRow]:
+    """Keys in the order of their making; `after` is the last id seen."""
+    page = select(*API_KEYS.columns).order_by(API_KEYS.c.id).limit(page_size(limit))
+    if after is not None:
+        page = page.where(API_KEYS.c.id > after)
+    with database.read() as connection:
+        return [KeyRow(*row) for row in connection.execute(page)]
+
+
+def revoke_key(database: Database, key_id: str) -> bool:
+    """Make a key worthless now; False when it is unknown or was revoked before."""
+    with database.write() as connection:
+        mine = (API_KEYS.c.id == key_id) & API_KEYS.c.revoked_at.is_(None)
+        return (
+            connection.execute(update(API_KEYS).where(mine).values(revoked_at=clock(connection))).rowcount
+            == 1
+        )
+
+
+def succeed_key(database: Database, key_id: str, successor: str, overlap_us: int) -> bool:
+    """Let a key end when `overlap_us` is over, or sooner if it would; another has taken its place."""
+    with database.write() as connection:
+        now: int = connection.execute(select(clock(connection))).scalar_one()
+        found = connection.execute(
+            select(API_KEYS.c.expires_at).where(
+                API_KEYS.c.id == key_id, API_KEYS.c.revoked_at.is_(None), API_KEYS.c.successor.is_(None)
+            )
+        ).first()
+        if found is None:
+            return False
+        end = min(now + overlap_us, found[0]) if found[0] is not None else now + overlap_us
+        change = update(API_KEYS).where(API_KEYS.c.id == key_id).values(successor=successor, expires_at=end)
+        connection.execute(change)
+    return True
+
+
+def write_audit(database: Database, entry: Mapping[str, Any]) -> None:
+    """Add an entry; `seq` and `at` are given here."""
+    with database.write() as connection:
+        (seq,) = draw_numbers(connection, 1)
+        connection.execute(insert(AUDIT).values(**entry, seq=seq, at=clock(connection)))
+
+
+def audit_entries(database: Database, limit: int, before: int | None = None) -> list[AuditRow]:
+    """Entries, the newest first; `before` is the last `seq` seen."""
+    page = select(*AUDIT.columns).order_by(AUDIT.c.seq.desc()).limit(page_size(limit))
+    if before is not None:
+        page = page.where(AUDIT.c.seq < before)
+    with database.read() as connection:
+        return [AuditRow(*row) for row in connection.execute(page)]
+
+
+def begin_request(
+    database: Database, key_id: str, idempotency_key: str, fingerprint: str
+) -> StoredAnswer | None:
+    """Claim an idempotency key; None: it is the caller's to answer. Else what is known of the first request."""
+    mine = (REQUESTS.c.key_id == key_id) & (REQUESTS.c.idempotency_key == idempotency_key)
+    columns = (REQUESTS.c.fingerprint, REQUESTS.c.status, REQUESTS.c.headers, REQUESTS.c.body)
+    with database.write() as connection:
+        values = {"key_id": key_id, "idempotency_key": idempotency_key, "fingerprint": fingerprint}
+        new = insert_into(connection, REQUESTS).values(**values, at=clock(connection))
+        claimed = new.on_conflict_do_nothing(index_elements=["key_id", "idempotency_key"])
+        if connection.execute(claimed.returning(REQUESTS.c.key_id)).first() is not None:
+            return None
+        found = connection.execute(select(*columns).where(mine)).one()
+    return StoredAnswer(*found)
+
+
+def answer_request(
+    database: Database, key_id: str, idempotency_key: str, *, status: int, headers: str, body: str
+) -> None:
+    """Keep the answer for whoever asks again."""
+    mine = (REQUESTS.c.key_id == key_id) & (REQUESTS.c.idempotency_key == idempotency_key)
+    with database.write() as connection:
+        connection.execute(update(REQUESTS).where(mine).values(status=status, headers=headers, body=body))
+
+
+def forget_request(database: Database, key_id: str, idempotency_key: str) -> None:
+    """Give an idempotency key back: nothing was done under it."""
+    mine = (REQUESTS.c.key_id == key_id) & (REQUESTS.c.idempotency_key == idempotency_key)
+    with database.write() as connection:
+        connection.execute(delete(REQUESTS).where(mine))
+
+
+def delete_old(database: Database, *, requests_before: int, audit_before: int) -> int:
+    """Delete answers and audit entries older than these instants, at most a thousand of each; gives how many."""
+    gone = 0
+    with database.write() as connection:
+        old = select(AUDIT.c.seq).where(AUDIT.c.at < audit_before).order_by(AUDIT.c.at).limit(_AT_ONCE)
+        gone += connection.execute(delete(AUDIT).where(AUDIT.c.seq.in_(old.scalar_subquery()))).rowcount
+        stale = select(REQUESTS.c.key_id, REQUESTS.c.idempotency_key).where(REQUESTS.c.at < requests_before)
+        for key_id, idempotency_key in connection.execute(stale.limit(_AT_ONCE)).all():
+            mine = (REQUESTS.c.key_id == key_id) & (REQUESTS.c.idempotency_key == idempotency_key)
+            gone += connection.execute(delete(REQUESTS).where(mine)).rowcount
+    return gone

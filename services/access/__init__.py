@@ -1,0 +1,1 @@
+"""Who may do what through an API: keys with scopes, and the audit log."""
