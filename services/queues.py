@@ -193,7 +193,7 @@ class QueueService:
         return self._set(name, max_size=max_size, unbounded=max_size is None)
 
     def set_mark(self, name: str, mark: int | None) -> QueueView:
-        """So many tasks are too many: the events `queue.high` and `queue.normal` tell. None: four fifths of its bound."""
+        """So many tasks are too many: events `queue.high` and `queue.normal` tell. None: four fifths of its bound."""
         if mark is not None and mark < 1:
             raise EngineError(f"a queue's mark is 1 task or more, not {mark}.")
         with engine_errors():
