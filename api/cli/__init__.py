@@ -23,6 +23,7 @@ from . import (
     queues,
     run,
     schedules,
+    serving,
     stats,
     triggers,
     upkeep,
@@ -36,7 +37,7 @@ __all__ = ["app", "main"]
 
 #: Modules under the heading that `--help` gives their commands.
 _PANELS: Final = {
-    "Run": (run, worker),
+    "Run": (run, worker, serving),
     "Change": (lifecycle,),
     "Start by itself": (schedules, triggers),
     "Look": (inspect, explaining, logs, events),

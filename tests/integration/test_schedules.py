@@ -254,12 +254,17 @@ BAD: list[tuple[Doc, str]] = [
 ]
 
 
+def spec_of(fields: dict[str, Any]) -> ScheduleSpec:
+    given: dict[str, Any] = {"name": "s", "definition": "flow", **fields}
+    return ScheduleSpec(**given)
+
+
 @pytest.mark.row("M-29")
 def test_every_wrong_kind_of_schedule_is_refused_before_and_while_it_is_saved(flow: Flow) -> None:
     schedules = service(flow)
     register(flow)
     for wrong, said in BAD:
-        spec = ScheduleSpec(**{"name": "s", "definition": "flow"} | wrong)
+        spec = spec_of(wrong)
         for attempt in (schedules.create, schedules.preview):
             with pytest.raises(EngineError, match=said):
                 attempt(spec)
@@ -267,7 +272,7 @@ def test_every_wrong_kind_of_schedule_is_refused_before_and_while_it_is_saved(fl
     schedules.create(ScheduleSpec("s", "flow", every_s=60))
     for wrong, said in BAD[:-4]:
         with pytest.raises(EngineError, match=said):
-            schedules.update(ScheduleSpec(**{"name": "s", "definition": "flow"} | wrong))
+            schedules.update(spec_of(wrong))
     assert schedules.get("s").every == 60_000_000
 
 

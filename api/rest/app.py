@@ -1,0 +1,94 @@
+"""The application: `create_app` puts routes, gate and walls together around the namespaces it is given."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Final
+
+from fastapi import FastAPI
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ...services.namespaces import Namespaces
+from .gate import GATE, NAMESPACES, Gate
+from .limits import Walls
+from .problems import response_of
+from .rates import Rates
+from .routes import access, definitions, instances, operations, system
+
+__all__ = ["PREFIX", "ServerLimits", "create_app"]
+
+PREFIX: Final = "/api/v1"
+_ABOUT: Final = """Start, watch and operate durable workflows.
+
+Every call needs an API key (`Authorization: Bearer TOKEN`) with the scope that its entry names under `x-scope`.
+Errors are problem details (RFC 9457). Lists are pages: `limit` and `after`, and the answer's `next`. Writes take an
+`Idempotency-Key`; reads give an `ETag`.
+"""
+
+
+@dataclass(slots=True, frozen=True)
+class ServerLimits:
+    """What one caller may ask of a server."""
+
+    #: Bytes of a body.
+    max_body: int = 4 * 1024 * 1024
+    #: Levels of lists and objects in a body.
+    max_depth: int = 64
+    #: Requests per second of one key, and at once; 0 per second is no limit.
+    rate: float = 200.0
+    burst: int = 400
+
+
+def create_app(
+    namespaces: Namespaces,
+    *,
+    authenticate: bool = True,
+    limits: ServerLimits | None = None,
+    hosts: frozenset[str] = frozenset(),
+) -> FastAPI:
+    """Make the application; it opens the namespaces when it starts, and closes them when it stops.
+
+    Without `authenticate` everybody may do everything: for one's own machine alone. `hosts` are the names that requests
+    may be sent to; empty is any.
+    """
+    walls = limits if limits is not None else ServerLimits()
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
+        await run_in_threadpool(namespaces.__enter__)
+        try:
+            yield
+        finally:
+            await run_in_threadpool(namespaces.__exit__, None, None, None)
+
+    app = FastAPI(
+        title="Strataflow",
+        version=version("strataflow"),
+        description=_ABOUT,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+    )
+    gate = Gate(namespaces, authenticate=authenticate, rates=Rates(walls.rate, walls.burst))
+    for module in (definitions, instances, operations, access, system):
+        app.include_router(module.router, prefix=PREFIX)
+    app.add_exception_handler(HTTPException, _told)
+    app.add_middleware(
+        Walls,
+        carried={GATE: gate, NAMESPACES: namespaces},
+        max_body=walls.max_body,
+        max_depth=walls.max_depth,
+        hosts=hosts,
+    )
+    return app
+
+
+async def _told(request: Request, exc: Exception) -> Response:
+    return response_of(request, exc)

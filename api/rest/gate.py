@@ -1,0 +1,204 @@
+"""What every route passes through: who calls, whether they may, repeated requests, and what is remembered of them.
+
+A route cannot be made without saying what it needs; there is no list of paths that could be forgotten or fooled
+(RELIABILITY R1, R17).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import uuid
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, Final
+
+from fastapi import Request
+from fastapi.routing import APIRoute
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response
+
+from ...repositories import access_store
+from ...services.access.keys import Principal, read_token
+from ...services.access.scopes import Need, allows
+from ...services.container import Services
+from ...services.namespaces import Namespaces
+from .problems import Refused, response_of
+from .rates import Rates
+
+__all__ = ["GATE", "NAMESPACES", "NEED", "PUBLIC", "Caller", "Gate", "GuardedRoute", "caller_of"]
+
+log: Final = logging.getLogger("strataflow.api")
+#: Where a route's need stands in the OpenAPI document.
+NEED: Final = "x-scope"
+#: The need of what everybody may ask: is the process alive?
+PUBLIC: Final = "public"
+#: What the walls put into each request.
+GATE: Final = "strataflow.gate"
+NAMESPACES: Final = "strataflow.namespaces"
+_Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+_KEY_LENGTH: Final = 200
+#: Answers larger than this are not kept for repeated requests; no write gives one.
+_KEPT_BYTES: Final = 1024 * 1024
+_KEPT_HEADERS: Final = ("content-type", "location", "etag")
+
+
+@dataclass(slots=True, frozen=True)
+class Caller:
+    """Who calls, and the use cases of their namespace."""
+
+    principal: Principal
+    services: Services
+
+
+def caller_of(request: Request) -> Caller:
+    """The caller that the gate has let through, for routes."""
+    found: Caller = request.scope["strataflow.caller"]
+    return found
+
+
+class GuardedRoute(APIRoute):
+    """A route that says in its OpenAPI entry what it needs; without that it cannot be made."""
+
+    def get_route_handler(self) -> _Handler:
+        """Put the gate in front of the route."""
+        inner = super().get_route_handler()
+        text = (self.openapi_extra or {}).get(NEED)
+        if not text:
+            raise TypeError(f"the route {self.path} does not say what it needs")
+        need = None if text == PUBLIC else Need(*text.split(":"))
+
+        async def handle(request: Request) -> Response:
+            gate: Gate = request.scope[GATE]
+            return await gate.answer(request, need, inner)
+
+        return handle
+
+
+class Gate:
+    """Authentication, authorisation, rates, idempotency, audit."""
+
+    def __init__(self, namespaces: Namespaces, *, authenticate: bool, rates: Rates) -> None:
+        self._namespaces = namespaces
+        self._authenticate = authenticate
+        self._rates = rates
+
+    async def answer(self, request: Request, need: Need | None, inner: _Handler) -> Response:
+        """Let a request through, or answer it with a problem."""
+        try:
+            if need is None:
+                return await inner(request)
+            principal = await self._principal(request)
+            return await self._allowed(request, principal, need, inner)
+        except Exception as exc:  # noqa: BLE001 - every error becomes an answer; defects are logged there
+            return response_of(request, exc)
+
+    async def _principal(self, request: Request) -> Principal:
+        if not self._authenticate:
+            return Principal(self._namespaces.names[0], None, "anybody on this machine", ("*:*",))
+        scheme, _, text = request.headers.get("authorization", "").partition(" ")
+        token = read_token(text.strip()) if scheme.lower() == "bearer" else None
+        found = None
+        if token is not None and self._namespaces.serves(token.namespace):
+            keys = self._namespaces.keys(token.namespace)
+            found = await run_in_threadpool(keys.authenticate, token)
+        if found is None:
+            self._rates.spend(f"address:{request.client.host if request.client else ''}")
+            detail = "this call needs a valid API key."
+            hint = "Send `Authorization: Bearer TOKEN`; `strataflow keys create` makes one."
+            raise Refused(401, "unauthenticated", detail, hint=hint, headers={"WWW-Authenticate": "Bearer"})
+        return found
+
+    async def _allowed(self, request: Request, principal: Principal, need: Need, inner: _Handler) -> Response:
+        self._rates.spend(f"key:{principal.namespace}:{principal.key_id}")
+        caller = Caller(principal, self._namespaces.services(principal.namespace))
+        if not allows(principal.scopes, need):
+            await self._remember(request, caller, need, 403)
+            detail = f"the key {principal.who!r} may not {need}."
+            raise Refused(403, "forbidden", detail, hint=f"It needs the scope {need}.")
+        request.scope["strataflow.caller"] = caller
+        if need.verb == "read":
+            return _tagged(request, await inner(request))
+        response = await self._once(request, caller, inner)
+        await self._remember(request, caller, need, response.status_code)
+        return response
+
+    # --- writes
+
+    async def _once(self, request: Request, caller: Caller, inner: _Handler) -> Response:
+        """A write; under an idempotency key the first answer is given again."""
+        key = request.headers.get("idempotency-key")
+        if key is None:
+            return await _answered(request, inner)
+        if not 1 <= len(key) <= _KEY_LENGTH:
+            raise Refused(400, "idempotency_key", f"an Idempotency-Key has 1 to {_KEY_LENGTH} characters.")
+        database, owner = caller.services.database, caller.principal.key_id or "-"
+        print_of = hashlib.sha256(f"{request.method} {request.url.path}?{request.url.query}\n".encode())
+        print_of.update(await request.body())
+        fingerprint = print_of.hexdigest()
+        first = await run_in_threadpool(access_store.begin_request, database, owner, key, fingerprint)
+        if first is not None:
+            return _again(first, fingerprint)
+        response = await _answered(request, inner)
+        if response.status_code >= 500 or response.status_code == 429:  # it may be tried again
+            await run_in_threadpool(access_store.forget_request, database, owner, key)
+            return response
+        kept = {name: response.headers[name] for name in _KEPT_HEADERS if name in response.headers}
+        body = bytes(response.body).decode()[:_KEPT_BYTES]
+
+        def keep() -> None:
+            access_store.answer_request(
+                database, owner, key, status=response.status_code, headers=json.dumps(kept), body=body
+            )
+
+        await run_in_threadpool(keep)
+        return response
+
+    async def _remember(self, request: Request, caller: Caller, need: Need, status: int) -> None:
+        outcome = "denied" if status == 403 else "done" if status < 400 else "failed"
+        entry = {
+            "key_id": caller.principal.key_id,
+            "who": caller.principal.who,
+            "action": str(need),
+            "target": f"{request.method} {request.url.path}"[:500],
+            "outcome": outcome,
+            "status": status,
+            "request_id": request.state.request_id,
+        }
+        await run_in_threadpool(access_store.write_audit, caller.services.database, entry)
+
+
+async def _answered(request: Request, inner: _Handler) -> Response:
+    try:
+        return await inner(request)
+    except Exception as exc:  # noqa: BLE001 - every error becomes an answer; defects are logged there
+        return response_of(request, exc)
+
+
+def _again(first: access_store.StoredAnswer, fingerprint: str) -> Response:
+    if first.fingerprint != fingerprint:
+        detail = "this Idempotency-Key was used for another request."
+        raise Refused(422, "idempotency_key", detail, hint="Take a new key for each request.")
+    if first.status is None:
+        detail = "the first request under this Idempotency-Key is still being answered."
+        raise Refused(409, "in_progress", detail, hint="Ask again.", headers={"Retry-After": "1"})
+    headers: dict[str, str] = {**json.loads(first.headers or "{}"), "Idempotent-Replayed": "true"}
+    return Response((first.body or "").encode(), first.status, headers)
+
+
+def _tagged(request: Request, response: Response) -> Response:
+    """Give what was read a tag; who has it already gets no body."""
+    body = getattr(response, "body", None)
+    if response.status_code != 200 or not body:
+        return response
+    tag = f'"{hashlib.sha256(bytes(body)).hexdigest()[:32]}"'
+    if tag in {each.strip() for each in request.headers.get("if-none-match", "").split(",")}:
+        return Response(status_code=304, headers={"ETag": tag})
+    response.headers["ETag"] = tag
+    return response
+
+
+def new_request_id() -> str:
+    """An id under which a request stands in the log."""
+    return uuid.uuid4().hex
