@@ -160,11 +160,11 @@ class TaskScheduler:
         early = self._own.early()
         if early is not None:
             return early
+        held = list(self._held)  # before the snapshot: what was claimed after it would seem to be nobody's
         with self._database.read() as connection:
             found = views.queues_ready(connection)
             wake = views.next_wake(connection)
             now = views.now(connection) if wake is not None else 0
-            held = list(self._held)
             stopped = views.asked_to_stop(connection, held) if held else []
             told = pending_messages(connection, _MESSAGES)
             room, self._paused = counters_with_room(connection), paused_queues(connection)

@@ -96,17 +96,17 @@ def running_of(
 
 
 def asked_to_stop(connection: Connection, held: Sequence[tuple[str, str, int]]) -> list[tuple[str, str, int]]:
-    """Of these attempts (instance, path, attempt), give those that run and that somebody wants stopped."""
-    found = list[tuple[str, str, int]]()
+    """Of these attempts (instance, path, attempt), give those that somebody wants stopped, or has ended already."""
+    going_on = set[tuple[str, str, int]]()
     for start in range(0, len(held), _KEYS_AT_ONCE):
         keys = [(instance_id, path) for instance_id, path, _ in held[start : start + _KEYS_AT_ONCE]]
-        asked = select(TASKS.c.instance_id, TASKS.c.path, TASKS.c.attempt).where(
+        rows = select(TASKS.c.instance_id, TASKS.c.path, TASKS.c.attempt).where(
             tuple_(TASKS.c.instance_id, TASKS.c.path).in_(keys),
             TASKS.c.state == TaskState.RUNNING,
-            TASKS.c.closed == "cancelled",
+            func.coalesce(TASKS.c.closed, "") != "cancelled",
         )
-        found += [(row[0], row[1], row[2]) for row in connection.execute(asked)]
-    return found
+        going_on |= {(row[0], row[1], row[2]) for row in connection.execute(rows)}
+    return [key for key in held if key not in going_on]
 
 
 def _held(

@@ -24,6 +24,8 @@ __all__ = [
 TASK_EDGES = {(old, new) for old, row in TASK_TRANSITIONS.items() for new in row.values()}
 INSTANCE_EDGES = {(old, new) for old, row in INSTANCE_TRANSITIONS.items() for new in row.values()}
 STARTED = frozenset({"queued", "running", "waiting", "retrying"})
+#: What ends a running task whoever holds it: somebody has terminated the run, or its grace is over.
+GIVEN_UP = ("cancelled", "terminated")
 #: What an engine may write about a task that another, dead one held: never that it went well.
 AFTER_DEATH = frozenset({"queued", "failed", "retrying", "cancelled"})
 
@@ -168,7 +170,7 @@ def _leaves_running(
         return
     message = f"attempt {entry.attempt} ended, attempt {holder.attempt} holds the task"
     report.expect("I6", entry.attempt == holder.attempt, where, message)
-    if entry.engine == holder.engine:
+    if entry.engine == holder.engine or (entry.to_state, entry.reason) == GIVEN_UP:
         return
     owner = engines.get(holder.engine or "")
     gone = owner is not None and owner.state != "alive" and (owner.ended_at or 0) <= entry.at

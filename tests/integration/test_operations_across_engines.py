@@ -90,6 +90,17 @@ def test_cancel_reaches_the_executor_whichever_engine_holds_it(client: Client) -
         until(lambda each=each: client.state(each) == "cancelled")
 
 
+@pytest.mark.row("X-33")
+def test_terminate_ends_what_a_live_engine_runs_and_its_slot_is_free_again(client: Client) -> None:
+    ids = held_by_both(client, {"a": SLEEP})
+    assert client.do("terminate_workflow", ids[0], "enough") == "accepted"
+    assert (client.state(ids[0]), client.state(ids[0], "a")) == ("cancelled", "cancelled")
+    assert client.do("cancel_workflow", ids[1], grace_s=0.0) == "accepted"
+    until(lambda: client.state(ids[1]) == "cancelled")
+    for each in held_by_both(client, {"a": SLEEP}):  # both executors were told to stop
+        client.do("terminate_workflow", each)
+
+
 @pytest.mark.row("X-03", "X-32")
 def test_pause_and_resume_hold_for_whichever_engine_holds_it(client: Client, folder: Path) -> None:
     wait = {"run": "shell.run", "with": {"command": f"until test -e {folder}/go; do sleep 0.02; done"}}
