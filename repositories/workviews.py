@@ -10,7 +10,7 @@ import json
 from collections.abc import Collection, Sequence
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, exists, func, select, tuple_
+from sqlalchemy import ColumnElement, Connection, RowMapping, and_, exists, func, or_, select, tuple_
 
 from .batch import task_of
 from .control_tables import LIMITS, QUEUES
@@ -96,17 +96,20 @@ def running_of(
 
 
 def asked_to_stop(connection: Connection, held: Sequence[tuple[str, str, int]]) -> list[tuple[str, str, int]]:
-    """Of these attempts (instance, path, attempt), give those that somebody wants stopped, or has ended already."""
-    going_on = set[tuple[str, str, int]]()
+    """Of these attempts (instance, path, attempt), give those that somebody wants stopped, or has given up already.
+
+    One that has ended in another state has reported so itself: its executor may still have something to do.
+    """
+    asked_of = and_(TASKS.c.state == TaskState.RUNNING, TASKS.c.closed == "cancelled")
+    wanted = or_(asked_of, TASKS.c.state == TaskState.CANCELLED)
+    found = set[tuple[str, str, int]]()
     for start in range(0, len(held), _KEYS_AT_ONCE):
         keys = [(instance_id, path) for instance_id, path, _ in held[start : start + _KEYS_AT_ONCE]]
-        rows = select(TASKS.c.instance_id, TASKS.c.path, TASKS.c.attempt).where(
-            tuple_(TASKS.c.instance_id, TASKS.c.path).in_(keys),
-            TASKS.c.state == TaskState.RUNNING,
-            func.coalesce(TASKS.c.closed, "") != "cancelled",
+        asked = select(TASKS.c.instance_id, TASKS.c.path, TASKS.c.attempt).where(
+            tuple_(TASKS.c.instance_id, TASKS.c.path).in_(keys), wanted
         )
-        going_on |= {(row[0], row[1], row[2]) for row in connection.execute(rows)}
-    return [key for key in held if key not in going_on]
+        found |= {(row[0], row[1], row[2]) for row in connection.execute(asked)}
+    return [key for key in held if key in found]
 
 
 def _held(
