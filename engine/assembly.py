@@ -73,21 +73,7 @@ class Parts:
         self.catalog = Catalog(self.database, registry, self.plans, executes=config.executes)
         self.announcer = Announcer(url, enabled=config.notify)
         self.pool = WorkerThreads(config.threads)
-        self.scheduler = TaskScheduler(
-            config,
-            self.database,
-            registry,
-            self.plans,
-            self.values,
-            poke=lambda: self.writer.poke(),  # noqa: PLW0108 - the writer is made below, from this
-            submit=lambda pending: self.writer.submit(pending),  # noqa: PLW0108 - the same
-            lost=self._lose,
-            load_plan=self._load_plan,
-            ended=lambda ids: self.waiters.ended(ids),  # noqa: PLW0108 - the same
-            announcer=self.announcer,
-            metrics=metrics,
-            state_manager=lambda: self.state_manager,
-        )
+        self.scheduler = self._make_scheduler(registry, metrics)
         self.heartbeat = Heartbeat(
             config=config,
             database=self.database,
@@ -101,17 +87,7 @@ class Parts:
         )
         self.state_manager = StateManager(self.database, self.writer)
         self.waiters = Waiters(self.database)
-        self.dispatcher = Dispatcher(
-            registry,
-            self.values,
-            self.pool,
-            self.writer.submit,
-            self._load_checkpoint,
-            spawn=self._child,
-            joint=JointTransactions(self.database, self.plans, self._recorded),
-            hooks=config.hooks,
-        )
-        self.scheduler.dispatcher = self.dispatcher
+        self.dispatcher = self.scheduler.dispatcher = self._make_dispatcher(registry)
         self.ears = Ears(url, self._heard, enabled=config.notify)
         self.recovery = RecoveryManager(
             config,
@@ -122,10 +98,42 @@ class Parts:
             others_alive=self._others_alive,
         )
         self.schedules = Scheduler(self.database, self.catalog, self.writer.submit)
-        self.watermark_loop = Loop("watermarks", Watermarks(self.database).run_once, config.recovery_s)
-        self.schedule_loop = Loop("schedules", self.schedules.run_once, config.poll_s)
-        self.recovery_loop = Loop("recovery", self.recovery.run_once, config.recovery_s)
+        #: What an engine that executes does beside its tasks, each on a thread of its own.
+        self.background = (
+            Loop("recovery", self.recovery.run_once, config.recovery_s),
+            Loop("schedules", self.schedules.run_once, config.poll_s),
+            Loop("watermarks", Watermarks(self.database).run_once, config.recovery_s),
+        )
         self.loop_thread = _LoopThread()
+
+    def _make_scheduler(self, registry: ExecutorRegistry, metrics: MetricsCollector | None) -> TaskScheduler:
+        return TaskScheduler(
+            self.config,
+            self.database,
+            registry,
+            self.plans,
+            self.values,
+            poke=lambda: self.writer.poke(),  # noqa: PLW0108 - the writer is made later, from this
+            submit=lambda pending: self.writer.submit(pending),  # noqa: PLW0108 - the same
+            lost=self._lose,
+            load_plan=self._load_plan,
+            ended=lambda ids: self.waiters.ended(ids),  # noqa: PLW0108 - the same
+            announcer=self.announcer,
+            metrics=metrics,
+            state_manager=lambda: self.state_manager,
+        )
+
+    def _make_dispatcher(self, registry: ExecutorRegistry) -> Dispatcher:
+        return Dispatcher(
+            registry,
+            self.values,
+            self.pool,
+            self.writer.submit,
+            self._load_checkpoint,
+            spawn=self._child,
+            joint=JointTransactions(self.database, self.plans, self._recorded),
+            hooks=self.config.hooks,
+        )
 
     @property
     def engine_id(self) -> str:
@@ -140,9 +148,9 @@ class Parts:
 
     def loop_ages(self) -> dict[str, float]:
         """Seconds since each loop that runs here last came round without an error."""
-        loops = (self.recovery_loop, self.schedule_loop, self.watermark_loop)
         now = time.monotonic()
-        return {loop.name: now - loop.last_progress for loop in loops} if self.config.executes else {}
+        running = self.background if self.config.executes else ()
+        return {loop.name: now - loop.last_progress for loop in running}
 
     def start(self) -> None:
         """Start the threads, the writer first."""
@@ -153,9 +161,8 @@ class Parts:
         self.announcer.start()
         self.heartbeat.start()
         if self.config.executes:
-            self.recovery_loop.start()
-            self.schedule_loop.start()
-            self.watermark_loop.start()
+            for loop in self.background:
+                loop.start()
             self.scheduler.start()
         self.ears.start()
 
@@ -163,9 +170,7 @@ class Parts:
         """Claiming first, then running work, then the writer, then the lease, the database last."""
         steps: tuple[Callable[[], object], ...] = (
             self.scheduler.stop_claiming,
-            self.recovery_loop.stop,
-            self.schedule_loop.stop,
-            self.watermark_loop.stop,
+            *(loop.stop for loop in self.background),
             self.ears.stop,
             self.scheduler.stop,
             lambda: self._end_work(grace_s),

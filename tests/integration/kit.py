@@ -196,7 +196,7 @@ class Flow:
         """End the first engine as a dead process would: nothing is reported, released or signed off."""
         engine = self._engines.pop(0)
         parts, engine._parts = engine.parts, None
-        for loop in (parts.recovery_loop, parts.schedule_loop, parts.watermark_loop, parts.heartbeat._loop):
+        for loop in (*parts.background, parts.heartbeat._loop):
             loop.stop()
         parts.scheduler.stop_claiming()
         parts.scheduler.stop()
