@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from .explain import Explainer
     from .limits import LimitService
     from .queues import QueueService
+    from .schedules import SchedulerService
     from .statistics import StatisticsService
+    from .triggers import TriggerService
     from .workflow_service import WorkflowService
 
 __all__ = ["DEFAULT_URL", "Options", "Services", "make_registry", "offline", "reading", "running"]
@@ -85,6 +87,20 @@ class Services:
         from ..engine.feed import EventFeed
 
         return EventFeed(self.database)
+
+    @property
+    def schedules(self) -> SchedulerService:
+        """What starts definitions at given times."""
+        from .schedules import SchedulerService
+
+        return SchedulerService(self.database, self.catalog, self.engine)
+
+    @property
+    def triggers(self) -> TriggerService:
+        """What starts definitions when an event comes."""
+        from .triggers import TriggerService
+
+        return TriggerService(self.database, self.catalog, self.engine)
 
     @property
     def limits(self) -> LimitService:

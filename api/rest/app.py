@@ -19,7 +19,7 @@ from .gate import GATE, NAMESPACES, Gate
 from .limits import Walls
 from .problems import response_of
 from .rates import Rates
-from .routes import access, definitions, instances, operations, system
+from .routes import ROUTERS
 
 __all__ = ["PREFIX", "ServerLimits", "create_app"]
 
@@ -77,8 +77,8 @@ def create_app(
         openapi_url=None,
     )
     gate = Gate(namespaces, authenticate=authenticate, rates=Rates(walls.rate, walls.burst))
-    for module in (definitions, instances, operations, access, system):
-        app.include_router(module.router, prefix=PREFIX)
+    for router in ROUTERS:
+        app.include_router(router, prefix=PREFIX)
     app.add_exception_handler(HTTPException, _told)
     app.add_middleware(
         Walls,

@@ -1,1 +1,19 @@
-"""The routes of the REST interface, a module for each resource."""
+"""The routes of the REST interface, a module for each resource; `ROUTERS` is all of them, in the document's order."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from fastapi import APIRouter
+
+from . import access, definitions, instances, operations, system
+
+__all__ = ["ROUTERS"]
+
+ROUTERS: Final[tuple[APIRouter, ...]] = (
+    definitions.router,
+    instances.router,
+    operations.router,
+    access.router,
+    system.router,
+)
