@@ -42,7 +42,7 @@ __all__ = [
 
 #: Every revision that this release knows, oldest first. A constant, so that looking needs no alembic; a test holds it
 #: equal to the files in `migrations/versions`.
-REVISIONS: Final = ("0001", "0002", "0003", "0004")
+REVISIONS: Final = ("0001", "0002", "0003", "0004", "0005", "0006", "0007")
 HEAD: Final = REVISIONS[-1]
 #: Not alembic's default: the application whose database this is may use alembic too.
 VERSION_TABLE: Final = "strataflow_version"
