@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ..repositories import views
@@ -32,7 +33,7 @@ from .inputs import prepare_inputs
 from .membership import new_id
 from .outcomes import Payload
 from .repinning import MigrationPlan, plan_migration
-from .starts import StartOptions, prepare_start, unknown_instance
+from .starts import StartOptions, id_of, prepare_start, unknown_instance
 from .targets import downstream
 from .translate import engine_errors
 
@@ -122,22 +123,28 @@ class Control:
 
     # --- new runs of old ones
 
-    async def rerun_workflow(self, instance_id: str, inputs: Any = None) -> str:
+    async def rerun_workflow(self, instance_id: str, inputs: Any = None, *, id: str | None = None) -> str:  # noqa: A002 - the field's name
         """Start the same definition version again, with the same inputs or others; its key becomes `key#2` and so on.
 
-        Raises NotFound, InputError.
+        `id` is the new run's, a UUID; the same again is the same run. Raises NotFound, InputError.
         """
-        prepared = await asyncio.to_thread(self._rerun, instance_id, inputs)
+        if id is not None and await asyncio.to_thread(self._is_there, id_of(id)):
+            return id_of(id)
+        prepared = await asyncio.to_thread(self._rerun, instance_id, inputs, id)
         return (await self.state_manager.apply(prepared)).instance_id
 
-    def _rerun(self, instance_id: str, inputs: Any) -> StartInstance:
+    def _rerun(self, instance_id: str, inputs: Any, new: str | None) -> StartInstance:
         view, old = self._with_inputs(instance_id)
         parts = self.parts
         registered = parts.catalog.find(f"{view.name}@{view.version}")
         key = self._next_key(view)
-        options = StartOptions(key=key, labels=view.labels)
+        options = StartOptions(key=key, labels=view.labels, id=new)
         plan = parts.catalog.plan(registered.id)
         return prepare_start(registered, plan, old if inputs is None else inputs, options)
+
+    def _is_there(self, instance_id: str) -> bool:
+        with engine_errors(), self.database.read() as connection:
+            return views.state_of(connection, instance_id) is not None
 
     def _next_key(self, view: InstanceView) -> str | None:
         if view.key is None:
@@ -161,13 +168,17 @@ class Control:
         *nodes: str,
         inputs: Any = None,
         outputs: Mapping[str, Any] | None = None,
+        id: str | None = None,  # noqa: A002 - the field's name
     ) -> str:
         """Begin a new run that takes over what this one did before `nodes`, with other inputs or outputs.
 
         `nodes` belong to the definition's outermost scope; they and what follows from them run anew. `outputs` replaces
         outputs of nodes that are kept. Raises NotFound, Conflict, InputError.
+        `id` is the new run's, a UUID; the same again is the same run.
         """
         event = await asyncio.to_thread(self._fork, instance_id, nodes, inputs, outputs or {})
+        if id is not None:
+            event = replace(event, instance_id=id_of(id))
         return (await self.state_manager.apply(event)).instance_id
 
     def _fork(

@@ -39,6 +39,7 @@ __all__ = [
     "PayloadError",
     "Problem",
     "QueueFull",
+    "RequestError",
     "SchemaError",
     "StaleLease",
     "TaskFailed",
@@ -102,6 +103,16 @@ class InputError(EngineError):
         self.problems = tuple(problems)
         lines = "\n".join(f"  {problem}" for problem in self.problems)
         super().__init__(f"the inputs do not fit the definition:\n{lines}")
+
+
+class RequestError(EngineError):
+    """Raised when an argument of a call is not what it may be; nothing was done. `pointer` names it."""
+
+    code = "request"
+
+    def __init__(self, message: str, *, pointer: str = "", hint: str | None = None) -> None:
+        self.pointer = pointer
+        super().__init__(message, hint=hint)
 
 
 class PayloadError(EngineError):

@@ -13,7 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
-from ..repositories import control_store, engines, views
+from ..repositories import access_store, control_store, engines, views
 from ..repositories.database import Database
 from ..repositories.readmodels import HeldTask
 from .config import EngineConfig
@@ -34,6 +34,11 @@ _FORGET_EVERY: Final = 1_000
 #: Rounds between two looks for counters of limits that nobody uses any more, and how long they must have been idle.
 _TIDY_EVERY: Final = 150
 _IDLE: Final = timedelta(hours=1)
+#: How long the answer to a write can be had again, and how long it is known who did what.
+_KEEP_ANSWERS: Final = timedelta(days=1)
+_KEEP_AUDIT: Final = timedelta(days=90)
+#: Transactions of one round that delete them.
+_AT_MOST: Final = 50
 
 
 class RecoveryManager:
@@ -76,8 +81,16 @@ class RecoveryManager:
         if self._rounds % _FORGET_EVERY == 0:
             engines.forget(self._database, _KEEP_ENGINES)
         if self._rounds % _TIDY_EVERY == 0:
+            self._forget_calls(now)
             control_store.delete_idle_counters(self._database, now - _IDLE // timedelta(microseconds=1))
         return None
+
+    def _forget_calls(self, now: int) -> None:
+        """Answers kept for repeated requests, and the audit log, some at a time."""
+        answers, audit = (now - age // timedelta(microseconds=1) for age in (_KEEP_ANSWERS, _KEEP_AUDIT))
+        for _ in range(_AT_MOST):
+            if not access_store.delete_old(self._database, requests_before=answers, audit_before=audit):
+                return
 
     def _is_gone(self, other: Any, now: int) -> bool:
         member = self._membership()

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import re
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal
 
 from .catalog import Registered
-from .errors import Conflict, EngineError, NotFound
+from .errors import Conflict, NotFound, RequestError
 from .evaluate import as_payload
 from .events import StartInstance
 from .inputs import prepare_inputs
 from .membership import new_id
 from .plan import Plan
 
-__all__ = ["DUPLICATES", "OnDuplicate", "StartOptions", "prepare_start"]
+__all__ = ["DUPLICATES", "OnDuplicate", "StartOptions", "id_of", "prepare_start"]
 
 OnDuplicate = Literal["return_existing", "reject", "queue"]
 #: What a start may do when its key or mutex is taken.
@@ -46,10 +47,12 @@ class StartOptions:
     priority: int | None = None
     #: The instant of the schedule's firing that starts it, in microseconds.
     scheduled_for: int | None = None
+    #: The run's id, a UUID that the caller has made; the same id again is the same run.
+    id: str | None = None
 
 
 def prepare_start(registered: Registered, plan: Plan, inputs: Any, options: StartOptions) -> StartInstance:
-    """The event of a start. Raises InputError, PayloadError, EngineError, and Conflict for an archived definition."""
+    """The event of a start. Raises InputError, PayloadError, RequestError, and Conflict for an archived definition."""
     if registered.state == "archived":
         raise Conflict(
             f"{registered.name}@{registered.version} is archived: it starts no more.",
@@ -66,7 +69,7 @@ def prepare_start(registered: Registered, plan: Plan, inputs: Any, options: Star
     otherwise: OnDuplicate = rule.on_duplicate if rule is not None else "return_existing"
     now = datetime.now(UTC)
     return StartInstance(
-        new_id(),
+        id_of(options.id),
         registered.id,
         as_payload(prepared),
         _checked(key, "key"),
@@ -81,9 +84,19 @@ def prepare_start(registered: Registered, plan: Plan, inputs: Any, options: Star
     )
 
 
+def id_of(text: str | None) -> str:
+    """The id of a new run: the caller's own, or a fresh one. Raises RequestError for one that is no UUID."""
+    if text is None:
+        return new_id()
+    try:
+        return str(uuid.UUID(text))
+    except ValueError:
+        raise RequestError(f"{text!r} is no UUID.", hint="Leave it out, and a run gets its own.") from None
+
+
 def _queue(name: str | None) -> str | None:
     if name is not None and not _QUEUE_NAME.fullmatch(name):
-        raise EngineError(
+        raise RequestError(
             f"{name!r} is no queue name.", hint="Use letters, digits, '_', '.' and '-', at most 63."
         )
     return name
@@ -91,31 +104,31 @@ def _queue(name: str | None) -> str | None:
 
 def _priority(value: int | None) -> int | None:
     if value is not None and (isinstance(value, bool) or not -_HIGHEST <= value <= _HIGHEST):
-        raise EngineError(f"a priority is a whole number from {-_HIGHEST} to {_HIGHEST}, not {value!r}.")
+        raise RequestError(f"a priority is a whole number from {-_HIGHEST} to {_HIGHEST}, not {value!r}.")
     return value
 
 
 def _text(value: Any, what: str) -> str:
     if isinstance(value, bool) or not isinstance(value, str | int):
-        raise EngineError(f"{what} must give text or a whole number, not {value!r}.")
+        raise RequestError(f"{what} must give text or a whole number, not {value!r}.")
     return str(value)
 
 
 def _checked(text: str | None, what: str) -> str | None:
     if text is not None and (not text or len(text) > _LONGEST or "\x00" in text):
-        raise EngineError(f"a start {what} is text of 1 to {_LONGEST} characters without NUL.")
+        raise RequestError(f"a start {what} is text of 1 to {_LONGEST} characters without NUL.")
     return text
 
 
 def _labels(labels: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     if len(labels) > _LABELS:
-        raise EngineError(f"a run has at most {_LABELS} labels, not {len(labels)}.")
+        raise RequestError(f"a run has at most {_LABELS} labels, not {len(labels)}.")
     for name, value in labels.items():
         for text in (name, value):
             if not isinstance(text, str) or len(text) > _LONGEST or "\x00" in text:  # pyright: ignore[reportUnnecessaryIsInstance] - callers are not checked
-                raise EngineError(f"label {name!r} and its value are text of at most {_LONGEST} characters.")
+                raise RequestError(f"label {name!r} and its value are text of at most {_LONGEST} characters.")
         if not name:
-            raise EngineError("a label has a name.")
+            raise RequestError("a label has a name.")
     return tuple(labels.items())
 
 

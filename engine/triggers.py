@@ -17,7 +17,7 @@ from ..repositories import schedule_store, views
 from ..repositories.records import MessageRow
 from ..repositories.schedule_rows import TriggerRow
 from .batching import Pending
-from .errors import EngineError, InputError
+from .errors import EngineError, InputError, RequestError
 from .expressions import has_expression, parse_template
 from .inputs import InputSchema
 from .membership import new_id
@@ -50,30 +50,30 @@ class Emitted:
 
 
 def check_texts(match: str | None, inputs: Any) -> None:
-    """Refuse a condition or inputs that cannot be read, or that read anything but `event`. Raises EngineError."""
+    """Refuse a condition or inputs that cannot be read, or that read anything but `event`. Raises RequestError."""
     for what, value in (("match", match), ("inputs", inputs)):
         if value is None:
             continue
         template, problems = parse_template(value)
         if template is None:
-            raise EngineError(
+            raise RequestError(
                 f"{what} cannot be read: {problems[0].message}.",
                 hint="Write '{{ event.payload.amount > 100 }}'.",
             )
         strange = sorted({ref.root for ref in template.refs} - {"event"})
         if strange:
-            raise EngineError(
+            raise RequestError(
                 f"{what} reads {strange[0]!r}, which a trigger does not know.",
                 hint="It knows `event` alone: event.name, event.payload, event.id, event.at.",
             )
         unknown = [ref.parts[0] for ref in template.refs if ref.parts and ref.parts[0] not in _MEMBERS]
         if unknown:
-            raise EngineError(
+            raise RequestError(
                 f"{what} reads event.{unknown[0]}, which an event does not have.",
                 hint="It has event.name, event.payload, event.id and event.at.",
             )
         if what == "match" and not (template.refs and _is_expression(value)):
-            raise EngineError(
+            raise RequestError(
                 "match is no expression on the event.", hint="Write '{{ event.payload.amount > 100 }}'."
             )
 

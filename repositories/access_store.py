@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import delete, func, insert, select, update
 
 from .access_tables import API_KEYS, AUDIT, REQUESTS
 from .database import Database, clock, draw_numbers, insert_into
@@ -22,8 +22,8 @@ __all__ = [
     "begin_request",
     "delete_old",
     "find_key",
-    "forget_request",
     "keys",
+    "reopen_request",
     "revoke_key",
     "succeed_key",
     "write_audit",
@@ -66,10 +66,14 @@ class StoredAnswer:
     """What is known of an earlier request under the same idempotency key."""
 
     fingerprint: str
+    #: The id of what the request makes.
+    made: str
     #: None while it is being answered.
     status: int | None
     headers: str | None
     body: str | None
+    #: It is the caller's to answer.
+    mine: bool
 
 
 def add_key(
@@ -147,19 +151,36 @@ def audit_entries(database: Database, limit: int, before: int | None = None) -> 
 
 
 def begin_request(
-    database: Database, key_id: str, idempotency_key: str, fingerprint: str
-) -> StoredAnswer | None:
-    """Claim an idempotency key; None: it is the caller's to answer. Else what is known of the first request."""
+    database: Database, key_id: str, idempotency_key: str, fingerprint: str, *, made: str, abandoned_us: int
+) -> StoredAnswer:
+    """Claim an idempotency key, or tell what is known of the first request under it.
+
+    One that has had no answer for `abandoned_us` is taken over, with the id that it had: its process is gone.
+    """
     mine = (REQUESTS.c.key_id == key_id) & (REQUESTS.c.idempotency_key == idempotency_key)
-    columns = (REQUESTS.c.fingerprint, REQUESTS.c.status, REQUESTS.c.headers, REQUESTS.c.body)
+    columns = (
+        REQUESTS.c.fingerprint,
+        REQUESTS.c.made,
+        REQUESTS.c.status,
+        REQUESTS.c.headers,
+        REQUESTS.c.body,
+    )
     with database.write() as connection:
-        values = {"key_id": key_id, "idempotency_key": idempotency_key, "fingerprint": fingerprint}
+        values = {
+            "key_id": key_id,
+            "idempotency_key": idempotency_key,
+            "fingerprint": fingerprint,
+            "made": made,
+        }
         new = insert_into(connection, REQUESTS).values(**values, at=clock(connection))
         claimed = new.on_conflict_do_nothing(index_elements=["key_id", "idempotency_key"])
         if connection.execute(claimed.returning(REQUESTS.c.key_id)).first() is not None:
-            return None
+            return StoredAnswer(fingerprint, made, None, None, None, mine=True)
+        old = mine & REQUESTS.c.status.is_(None) & (REQUESTS.c.fingerprint == fingerprint)
+        stale = old & (REQUESTS.c.at < clock(connection) - abandoned_us)
+        taken = connection.execute(update(REQUESTS).where(stale).values(at=clock(connection))).rowcount == 1
         found = connection.execute(select(*columns).where(mine)).one()
-    return StoredAnswer(*found)
+    return StoredAnswer(*found, mine=taken)
 
 
 def answer_request(
@@ -171,21 +192,23 @@ def answer_request(
         connection.execute(update(REQUESTS).where(mine).values(status=status, headers=headers, body=body))
 
 
-def forget_request(database: Database, key_id: str, idempotency_key: str) -> None:
-    """Give an idempotency key back: nothing was done under it."""
+def reopen_request(database: Database, key_id: str, idempotency_key: str, abandoned_us: int) -> None:
+    """Let the request be tried again at once; what it makes keeps its id, because some of it may have been done."""
     mine = (REQUESTS.c.key_id == key_id) & (REQUESTS.c.idempotency_key == idempotency_key)
     with database.write() as connection:
-        connection.execute(delete(REQUESTS).where(mine))
+        connection.execute(update(REQUESTS).where(mine).values(at=clock(connection) - abandoned_us - 1))
 
 
-def delete_old(database: Database, *, requests_before: int, audit_before: int) -> int:
-    """Delete answers and audit entries older than these instants, at most a thousand of each; gives how many."""
-    gone = 0
+def delete_old(database: Database, *, requests_before: int, audit_before: int) -> bool:
+    """Delete some of the answers and audit entries older than these instants; is there more?"""
+    more = False
     with database.write() as connection:
-        old = select(AUDIT.c.seq).where(AUDIT.c.at < audit_before).order_by(AUDIT.c.at).limit(_AT_ONCE)
-        gone += connection.execute(delete(AUDIT).where(AUDIT.c.seq.in_(old.scalar_subquery()))).rowcount
-        stale = select(REQUESTS.c.key_id, REQUESTS.c.idempotency_key).where(REQUESTS.c.at < requests_before)
-        for key_id, idempotency_key in connection.execute(stale.limit(_AT_ONCE)).all():
-            mine = (REQUESTS.c.key_id == key_id) & (REQUESTS.c.idempotency_key == idempotency_key)
-            gone += connection.execute(delete(REQUESTS).where(mine)).rowcount
-    return gone
+        for table, before in ((AUDIT, audit_before), (REQUESTS, requests_before)):
+            old = (
+                select(table.c.at).where(table.c.at < before).order_by(table.c.at).limit(_AT_ONCE).subquery()
+            )
+            last: int | None = connection.execute(select(func.max(old.c.at))).scalar_one()
+            if last is not None:
+                gone = connection.execute(delete(table).where(table.c.at <= last)).rowcount
+                more = more or gone >= _AT_ONCE
+    return more

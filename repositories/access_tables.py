@@ -60,6 +60,8 @@ class Request(Base, table=True):
     idempotency_key: str = key_col(Text())
     #: Hash of method, path and body: the same key for another request is a mistake.
     fingerprint: str = col(Text())
+    #: The id of what this request makes: one that is answered anew after a crash makes the same again.
+    made: str = col(ID)
     #: None while the first is being answered.
     status: int | None = col(Integer(), null=True)
     headers: str | None = col(Text(), null=True)

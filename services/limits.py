@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from ..engine.errors import EngineError
+from ..engine.errors import RequestError
 from ..engine.fields import rate_of
 from ..engine.limits import NO_CONTROL, Want, counters_of
 from ..engine.rows import node_of
@@ -86,7 +86,7 @@ class LimitService:
     def list(self, *, kind: str | None = None, after: str = "", limit: int = _LOOK) -> list[LimitView]:
         """Counters that people have set, that are in use, or were until lately, by name; `after` is the last seen."""
         if kind is not None and kind not in KINDS:
-            raise EngineError(
+            raise RequestError(
                 f"there is no kind of counter {kind!r}.", hint=f"Take one of {', '.join(KINDS)}."
             )
         with engine_errors(), self._database.read() as connection:
@@ -123,14 +123,14 @@ class LimitService:
         """
         name = checked_counter(name)
         if concurrency is None and rate is None:
-            raise EngineError("a limit needs a number.", hint="Give concurrency, rate (`50/s`), or both.")
+            raise RequestError("a limit needs a number.", hint="Give concurrency, rate (`50/s`), or both.")
         if concurrency is not None and not 0 <= concurrency <= _HIGHEST:
-            raise EngineError(
+            raise RequestError(
                 f"concurrency is a whole number from 0 to {_HIGHEST}, not {concurrency}.",
                 hint="Without a limit: `strataflow limits unset`.",
             )
         if name.startswith("pool:") and concurrency is None:
-            raise EngineError(f"{name} needs a size.", hint="Give concurrency: how much there is of it.")
+            raise RequestError(f"{name} needs a size.", hint="Give concurrency: how much there is of it.")
         found = _rate(rate, burst)
         with engine_errors():
             row = control_store.set_limit(self._database, name, concurrency=concurrency, rate=found)
@@ -146,33 +146,33 @@ class LimitService:
 
 
 def checked_counter(name: str) -> str:
-    """The name of a counter, as it is stored. Raises EngineError with what it should look like."""
+    """The name of a counter, as it is stored. Raises RequestError with what it should look like."""
     if name == "*":
         return name
     kind, colon, rest = name.partition(":")
     if not colon or kind not in _RESTS:
         shown = ", ".join(f"`{each}:…`" for each in KINDS)
-        raise EngineError(f"{name!r} names no counter.", hint=f"A counter is `*` (everything), {shown}.")
+        raise RequestError(f"{name!r} names no counter.", hint=f"A counter is `*` (everything), {shown}.")
     pattern, example = _RESTS[kind]
     if len(name) > _LONGEST or not name.isprintable() or not pattern.fullmatch(rest):
-        raise EngineError(f"{name!r} names no counter.", hint=f"After `{kind}:` stands {example}.")
+        raise RequestError(f"{name!r} names no counter.", hint=f"After `{kind}:` stands {example}.")
     return name
 
 
 def _rate(text: str | None, burst: int | None) -> tuple[int, int, int] | None:
     if text is None:
         if burst is not None:
-            raise EngineError("burst goes with a rate.", hint="Give rate, too: `50/s`.")
+            raise RequestError("burst goes with a rate.", hint="Give rate, too: `50/s`.")
         return None
     if burst is not None and not 1 <= burst <= _HIGHEST:
-        raise EngineError(
+        raise RequestError(
             f"burst is a whole number from 1 to {_HIGHEST}, not {burst}.",
             hint="1 spreads them evenly.",
         )
     try:
         count, period = rate_of(text)
     except ValueError as exc:
-        raise EngineError(
+        raise RequestError(
             f"{exc}.", hint="Give at least one in some time; concurrency 0 lets nothing begin."
         ) from exc
     return count, period, burst or 1

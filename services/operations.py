@@ -75,14 +75,20 @@ class Operations:
         ).status
 
     def fork(
-        self, instance_id: str, *nodes: str, inputs: Any = None, outputs: Mapping[str, Any] | None = None
+        self,
+        instance_id: str,
+        *nodes: str,
+        inputs: Any = None,
+        outputs: Mapping[str, Any] | None = None,
+        new_id: str | None = None,
     ) -> str:
-        """A new instance from a point of this one; gives its id."""
-        return asyncio.run(self._engine.fork_workflow(instance_id, *nodes, inputs=inputs, outputs=outputs))
+        """A new instance from a point of this one; gives its id, which is `new_id` if that is given."""
+        made = self._engine.fork_workflow(instance_id, *nodes, inputs=inputs, outputs=outputs, id=new_id)
+        return asyncio.run(made)
 
-    def rerun(self, instance_id: str, inputs: Any = None) -> str:
-        """The same again as a new instance; gives its id."""
-        return asyncio.run(self._engine.rerun_workflow(instance_id, inputs))
+    def rerun(self, instance_id: str, inputs: Any = None, new_id: str | None = None) -> str:
+        """The same again as a new instance; gives its id, which is `new_id` if that is given."""
+        return asyncio.run(self._engine.rerun_workflow(instance_id, inputs, id=new_id))
 
     def migration(self, instance_id: str, to: str) -> MigrationPlan:
         """What moving it to another version would meet."""

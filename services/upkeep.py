@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final, TextIO, cast
 
 from ..engine.compiler import compile_definition
-from ..engine.errors import Conflict, DefinitionError, EngineError, NotFound
+from ..engine.errors import Conflict, DefinitionError, NotFound, RequestError
 from ..engine.parser import content_hash
 from ..engine.translate import engine_errors
 from ..repositories import views
@@ -55,16 +55,16 @@ class Upkeep:
         with engine_errors():
             try:
                 if not _is_head(next(lines, "")):
-                    raise EngineError(
+                    raise RequestError(
                         "this is no export of a run.", hint="`strataflow export ID` writes one."
                     )
                 return import_rows(self._database, _definition_first(_records(lines)))
             except TransferRefused as exc:
                 raise Conflict(f"{exc}.") from exc
             except DamagedExport as exc:
-                raise EngineError(f"{exc}.", hint=_AGAIN) from exc
+                raise RequestError(f"{exc}.", hint=_AGAIN) from exc
             except UnicodeDecodeError as exc:
-                raise EngineError("this is no export of a run: it is not UTF-8 text.", hint=_AGAIN) from exc
+                raise RequestError("this is no export of a run: it is not UTF-8 text.", hint=_AGAIN) from exc
 
     def delete(self, instance_id: str) -> None:
         """Delete one run that has ended. Raises NotFound, Conflict."""
@@ -87,7 +87,7 @@ class Upkeep:
         wanted = frozenset(states) or TERMINAL_INSTANCE_STATES
         live = [state for state in wanted if state not in TERMINAL_INSTANCE_STATES]
         if live:
-            raise EngineError(f"a run that is {live[0]} has not ended, and is not deleted.")
+            raise RequestError(f"a run that is {live[0]} has not ended, and is not deleted.")
         while True:
             with engine_errors():
                 gone = delete_ended(self._database, states=wanted, ended_before=before, name=name)

@@ -11,7 +11,7 @@ import json
 import logging
 import uuid
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from fastapi import Request
@@ -19,6 +19,7 @@ from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
+from ...engine.membership import new_id
 from ...repositories import access_store
 from ...services.access.keys import Principal, read_token
 from ...services.access.scopes import Need, allows
@@ -39,8 +40,10 @@ GATE: Final = "strataflow.gate"
 NAMESPACES: Final = "strataflow.namespaces"
 _Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 _KEY_LENGTH: Final = 200
-#: Answers larger than this are not kept for repeated requests; no write gives one.
-_KEPT_BYTES: Final = 1024 * 1024
+#: A request that has had no answer for so long is nobody's any more: no route takes half of it.
+_ABANDONED_US: Final = 120_000_000
+#: Tokens that nobody has issued, per second and at once, from one address.
+_GUESSES: Final = (1.0, 20)
 _KEPT_HEADERS: Final = ("content-type", "location", "etag")
 
 
@@ -50,6 +53,8 @@ class Caller:
 
     principal: Principal
     services: Services
+    #: The id that a run made by this request takes; the same when the request is repeated under its Idempotency-Key.
+    new_id: str = field(default_factory=new_id)
 
 
 def caller_of(request: Request) -> Caller:
@@ -83,6 +88,7 @@ class Gate:
         self._namespaces = namespaces
         self._authenticate = authenticate
         self._rates = rates
+        self._guesses = Rates(*_GUESSES)
 
     async def answer(self, request: Request, need: Need | None, inner: _Handler) -> Response:
         """Let a request through, or answer it with a problem."""
@@ -100,11 +106,18 @@ class Gate:
         scheme, _, text = request.headers.get("authorization", "").partition(" ")
         token = read_token(text.strip()) if scheme.lower() == "bearer" else None
         found = None
-        if token is not None and self._namespaces.serves(token.namespace):
+        served = token is not None and self._namespaces.serves(token.namespace)
+        if token is not None and served:
             keys = self._namespaces.keys(token.namespace)
             found = await run_in_threadpool(keys.authenticate, token)
         if found is None:
-            self._rates.spend(f"address:{request.client.host if request.client else ''}")
+            address = request.client.host if request.client else ""
+            self._rates.spend(f"address:{address}")
+            if token is not None and served:
+                self._guesses.spend(address)
+                nobody = Principal(token.namespace, None, "nobody", ())
+                caller = Caller(nobody, self._namespaces.services(token.namespace))
+                await self._remember(request, caller, "authenticate", 401)
             detail = "this call needs a valid API key."
             hint = "Send `Authorization: Bearer TOKEN`; `strataflow keys create` makes one."
             raise Refused(401, "unauthenticated", detail, hint=hint, headers={"WWW-Authenticate": "Bearer"})
@@ -114,14 +127,14 @@ class Gate:
         self._rates.spend(f"key:{principal.namespace}:{principal.key_id}")
         caller = Caller(principal, self._namespaces.services(principal.namespace))
         if not allows(principal.scopes, need):
-            await self._remember(request, caller, need, 403)
+            await self._remember(request, caller, str(need), 403)
             detail = f"the key {principal.who!r} may not {need}."
             raise Refused(403, "forbidden", detail, hint=f"It needs the scope {need}.")
         request.scope["strataflow.caller"] = caller
         if need.verb == "read":
             return _tagged(request, await inner(request))
         response = await self._once(request, caller, inner)
-        await self._remember(request, caller, need, response.status_code)
+        await self._remember(request, caller, str(need), response.status_code)
         return response
 
     # --- writes
@@ -137,30 +150,37 @@ class Gate:
         print_of = hashlib.sha256(f"{request.method} {request.url.path}?{request.url.query}\n".encode())
         print_of.update(await request.body())
         fingerprint = print_of.hexdigest()
-        first = await run_in_threadpool(access_store.begin_request, database, owner, key, fingerprint)
-        if first is not None:
+
+        def begin() -> access_store.StoredAnswer:
+            return access_store.begin_request(
+                database, owner, key, fingerprint, made=caller.new_id, abandoned_us=_ABANDONED_US
+            )
+
+        first = await run_in_threadpool(begin)
+        if not first.mine:
             return _again(first, fingerprint)
+        request.scope["strataflow.caller"] = replace(caller, new_id=first.made)
         response = await _answered(request, inner)
         if response.status_code >= 500 or response.status_code == 429:  # it may be tried again
-            await run_in_threadpool(access_store.forget_request, database, owner, key)
+            await run_in_threadpool(access_store.reopen_request, database, owner, key, _ABANDONED_US)
             return response
         kept = {name: response.headers[name] for name in _KEPT_HEADERS if name in response.headers}
-        body = bytes(response.body).decode()[:_KEPT_BYTES]
 
         def keep() -> None:
+            headers, body = json.dumps(kept), bytes(response.body).decode()
             access_store.answer_request(
-                database, owner, key, status=response.status_code, headers=json.dumps(kept), body=body
+                database, owner, key, status=response.status_code, headers=headers, body=body
             )
 
         await run_in_threadpool(keep)
         return response
 
-    async def _remember(self, request: Request, caller: Caller, need: Need, status: int) -> None:
-        outcome = "denied" if status == 403 else "done" if status < 400 else "failed"
+    async def _remember(self, request: Request, caller: Caller, action: str, status: int) -> None:
+        outcome = "denied" if status in {401, 403} else "done" if status < 400 else "failed"
         entry = {
             "key_id": caller.principal.key_id,
             "who": caller.principal.who,
-            "action": str(need),
+            "action": action,
             "target": f"{request.method} {request.url.path}"[:500],
             "outcome": outcome,
             "status": status,

@@ -27,6 +27,7 @@ MEDIA_TYPE: Final = "application/problem+json"
 _STATUS: Final = {
     "definition": 422,
     "inputs": 422,
+    "request": 422,
     "payload": 422,
     "expression": 422,
     "not_found": 404,
@@ -108,6 +109,9 @@ def _error(problem: Problem) -> dict[str, str]:
 def _of_engine(exc: EngineError) -> Refused:
     problems = exc.problems if isinstance(exc, DefinitionError | InputError) else ()
     detail = exc.message.partition("\n")[0] if problems else exc.message
+    pointer: str = getattr(exc, "pointer", "")
+    if pointer:
+        problems = (Problem(pointer, exc.code, exc.message, exc.hint),)
     return Refused(_STATUS[exc.code], exc.code, detail, hint=exc.hint or "", errors=problems)
 
 

@@ -52,6 +52,7 @@ def upgrade() -> None:
         _column("key_id", sa.Text()),
         _column("idempotency_key", sa.Text()),
         _column("fingerprint", sa.Text()),
+        _column("made", ID),
         _column("status", sa.Integer(), null=True),
         _column("headers", sa.Text(), null=True),
         _column("body", sa.Text(), null=True),

@@ -9,6 +9,8 @@ import pytest
 from sqlalchemy import select
 
 from strataflow.engine.errors import InputError, NotFound
+from strataflow.engine.membership import new_id
+from strataflow.repositories import access_store
 from strataflow.repositories.access_tables import API_KEYS
 from strataflow.repositories.database import Database
 from strataflow.services.access.keys import KeyService, Principal, read_token
@@ -113,3 +115,35 @@ def test_scopes_cover_what_they_name_and_nothing_else() -> None:
     assert checked_scopes(["read:*", "read:*"]) == ("read:*",)
     with pytest.raises(ValueError, match="no scope"):
         Need("start", "everything")
+
+
+def test_what_is_remembered_of_calls_goes_in_time(keys: KeyService, db_url: str) -> None:
+    database = Database(db_url)
+    entry = {
+        "key_id": None,
+        "who": "ci",
+        "action": "read:keys",
+        "target": "GET /keys",
+        "outcome": "denied",
+        "status": 403,
+        "request_id": "1",
+    }
+    for _ in range(3):
+        access_store.write_audit(database, entry)
+    begun = access_store.begin_request(database, "-", "k", "print", made=new_id(), abandoned_us=60_000_000)
+    access_store.answer_request(database, "-", "k", status=201, headers="{}", body="x" * 3_000_000)
+    long_ago, soon = 0, time.time_ns() // 1_000 + 60_000_000
+    assert not access_store.delete_old(database, requests_before=long_ago, audit_before=long_ago)
+    assert len(access_store.audit_entries(database, 10)) == 3
+    again = access_store.begin_request(database, "-", "k", "print", made=new_id(), abandoned_us=60_000_000)
+    assert (again.mine, again.made, again.status, len(again.body or "")) == (
+        False,
+        begun.made,
+        201,
+        3_000_000,
+    )
+    assert not access_store.delete_old(database, requests_before=soon, audit_before=soon)
+    assert access_store.audit_entries(database, 10) == []
+    new = access_store.begin_request(database, "-", "k", "print", made=new_id(), abandoned_us=60_000_000)
+    assert new.mine
+    database.close()

@@ -7,9 +7,12 @@ from typing import Any
 
 import pytest
 from fastapi import APIRouter
+from sqlalchemy import update
 
 from strataflow.api.rest.app import ServerLimits
 from strataflow.api.rest.gate import NEED, PUBLIC, GuardedRoute
+from strataflow.repositories.access_tables import REQUESTS
+from strataflow.repositories.database import Database
 from strataflow.services.access.scopes import RESOURCES, VERBS
 from tests.integration.kit import until
 from tests.rest.conftest import API, GATED, HELLO, Serve, Served
@@ -122,6 +125,61 @@ def test_a_repeated_write_is_done_once(api: Served, token: str) -> None:
     api("POST", "/instances", token=token, status=400, json=body, headers={"Idempotency-Key": "x" * 201})
     api("POST", "/instances", token=api.token(), status=201, json=body, headers=headers)
     assert len(api("GET", "/instances", token=token).json()["items"]) == 2, "a key is of one caller"
+
+
+def test_a_write_whose_process_died_makes_the_same_run(api: Served, token: str) -> None:
+    """A crash after the start and before its answer was kept: whoever asks again gets that run and no second one."""
+    headers = {"Idempotency-Key": "order-2"}
+    body = {"definition": HELLO}
+    first = api("POST", "/instances", token=token, status=201, json=body, headers=headers).json()
+    database = Database(api.urls["main"])
+    with database.write() as connection:
+        connection.execute(update(REQUESTS).values(status=None, headers=None, body=None))
+    early = api("POST", "/instances", token=token, status=409, json=body, headers=headers)
+    assert early.json()["code"] == "in_progress"
+    with database.write() as connection:
+        connection.execute(update(REQUESTS).values(at=0))
+    database.close()
+    again = api("POST", "/instances", token=token, status=201, json=body, headers=headers)
+    assert again.json()["id"] == first["id"]
+    assert "Idempotent-Replayed" not in again.headers
+    assert len(api("GET", "/instances", token=token).json()["items"]) == 1
+
+
+@pytest.mark.parametrize("what", ["fork", "rerun"])
+def test_new_runs_of_old_ones_are_made_once(api: Served, token: str, what: str) -> None:
+    run = api("POST", "/instances?wait=30s", token=token, status=201, json={"definition": HELLO, "key": "k"})
+    call = f"/instances/{run.json()['id']}/{what}"
+    body = {"tasks": ["a"]} if what == "fork" else {}
+    headers = {"Idempotency-Key": what}
+    first = api("POST", call, token=token, status=201, json=body, headers=headers).json()
+    database = Database(api.urls["main"])
+    with database.write() as connection:
+        connection.execute(update(REQUESTS).values(status=None, headers=None, body=None, at=0))
+    database.close()
+    again = api("POST", call, token=token, status=201, json=body, headers=headers).json()
+    assert again["id"] == first["id"]
+    assert len(api("GET", "/instances", token=token).json()["items"]) == 2
+
+
+def test_guessing_is_slow_and_remembered(api: Served, token: str) -> None:
+    forged = f"{token[:-4]}AAAA"
+    answers = [api("GET", "/instances", token=forged).status_code for _ in range(25)]
+    assert answers[0] == 401
+    assert answers[-1] == 429
+    entries = api("GET", "/audit", token=token, status=200).json()["items"]
+    assert {(each["who"], each["action"], each["outcome"], each["status"]) for each in entries} == {
+        ("nobody", "authenticate", "denied", 401)
+    }
+    assert len(entries) == answers.count(401)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("key", ""), ("queue", "no queue"), ("priority", 10**9), ("labels", {"": "x"})]
+)
+def test_what_a_start_may_not_say(api: Served, token: str, field: str, value: Any) -> None:
+    found = api("POST", "/instances", token=token, status=422, json={"definition": HELLO, field: value})
+    assert found.json()["code"] == "request"
 
 
 def test_what_was_read_has_a_tag(api: Served, token: str) -> None:

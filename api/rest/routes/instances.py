@@ -76,6 +76,7 @@ def _start(body: Start, caller: Called) -> str:
         expires_at=body.expires_at,
         queue=body.queue,
         priority=body.priority,
+        id=caller.new_id,
     )
     source = (
         services.workflows.find(body.definition)

@@ -167,14 +167,16 @@ def migrate(instance_id: Id, body: Migration, caller: Called) -> dict[str, Any]:
 @router.post("/instances/{id}/fork", status_code=201, openapi_extra=needs("start:instances"))
 def fork(instance_id: Id, body: Fork, caller: Called) -> JSONResponse:
     """Start a new run from a point of this one."""
-    made = _operations(caller).fork(instance_id, *body.tasks, inputs=body.inputs, outputs=body.outputs)
+    made = _operations(caller).fork(
+        instance_id, *body.tasks, inputs=body.inputs, outputs=body.outputs, new_id=caller.new_id
+    )
     return _made(caller, made)
 
 
 @router.post("/instances/{id}/rerun", status_code=201, openapi_extra=needs("start:instances"))
 def rerun(instance_id: Id, body: Rerun, caller: Called) -> JSONResponse:
     """Start the same again as a new run."""
-    return _made(caller, _operations(caller).rerun(instance_id, body.inputs))
+    return _made(caller, _operations(caller).rerun(instance_id, body.inputs, caller.new_id))
 
 
 def _operations(caller: Called) -> Operations:
