@@ -3,7 +3,7 @@
     EngineError
     ├── DefinitionError        a definition is refused; carries every problem found
     ├── InputError             inputs break the definition's schema
-    ├── RequestError           a value cannot be stored as JSON
+    ├── RequestError           an argument of a call is not what it may be
     ├── PayloadError           a value cannot be stored as JSON
     ├── ExpressionError        an expression is malformed or cannot be evaluated
     ├── NotFound               no such instance, definition or task
