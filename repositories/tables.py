@@ -39,6 +39,7 @@ from .records import (
     InstanceState,
     TaskState,
 )
+from .secret_tables import SECRETS
 
 __all__ = [
     "API_KEYS",
@@ -61,6 +62,7 @@ __all__ = [
     "QUEUES",
     "REQUESTS",
     "SCHEDULES",
+    "SECRETS",
     "SEQUENCES",
     "SETTINGS",
     "SIGNALS",
