@@ -28,13 +28,15 @@ from ...services.namespaces import Namespaces
 from .problems import Refused, response_of
 from .rates import Rates
 
-__all__ = ["GATE", "NAMESPACES", "NEED", "PUBLIC", "Caller", "Gate", "GuardedRoute", "caller_of"]
+__all__ = ["GATE", "KEYED", "NAMESPACES", "NEED", "PUBLIC", "Caller", "Gate", "GuardedRoute", "caller_of"]
 
 log: Final = logging.getLogger("strataflow.api")
 #: Where a route's need stands in the OpenAPI document.
 NEED: Final = "x-scope"
 #: The need of what everybody may ask: is the process alive?
 PUBLIC: Final = "public"
+#: The need of a call that knows only from its body what it needs: a valid key first, the rest it asks for itself.
+KEYED: Final = "key"
 #: What the walls put into each request.
 GATE: Final = "strataflow.gate"
 NAMESPACES: Final = "strataflow.namespaces"
@@ -72,10 +74,12 @@ class GuardedRoute(APIRoute):
         text = (self.openapi_extra or {}).get(NEED)
         if not text:
             raise TypeError(f"the route {self.path} does not say what it needs")
-        need = None if text == PUBLIC else Need(*text.split(":"))
+        need = None if text in {PUBLIC, KEYED} else Need(*text.split(":"))
 
         async def handle(request: Request) -> Response:
             gate: Gate = request.scope[GATE]
+            if text == KEYED:
+                return await gate.keyed(request, inner)
             return await gate.answer(request, need, inner)
 
         return handle
@@ -99,6 +103,26 @@ class Gate:
             return await self._allowed(request, principal, need, inner)
         except Exception as exc:  # noqa: BLE001 - every error becomes an answer; defects are logged there
             return response_of(request, exc)
+
+    async def keyed(self, request: Request, inner: _Handler) -> Response:
+        """Let in whoever has a valid key, with no leave to do anything: `inner` asks for every scope itself."""
+        try:
+            principal = await self._principal(request)
+            self._rates.spend(f"key:{principal.namespace}:{principal.key_id}")
+            request.scope["strataflow.caller"] = Caller(
+                principal, self._namespaces.services(principal.namespace)
+            )
+            return await inner(request)
+        except Exception as exc:  # noqa: BLE001 - every error becomes an answer; defects are logged there
+            return response_of(request, exc)
+
+    async def once(self, request: Request, inner: _Handler) -> Response:
+        """A write of a keyed call; under an idempotency key the first answer is given again."""
+        return await self._once(request, caller_of(request), inner)
+
+    async def remember(self, request: Request, action: str, status: int, what: str = "") -> None:
+        """Note in the audit log what a keyed call did, or was not allowed to do; `what` says more of it."""
+        await self._remember(request, caller_of(request), action, status, what)
 
     async def _principal(self, request: Request) -> Principal:
         if not self._authenticate:
@@ -175,13 +199,15 @@ class Gate:
         await run_in_threadpool(keep)
         return response
 
-    async def _remember(self, request: Request, caller: Caller, action: str, status: int) -> None:
+    async def _remember(
+        self, request: Request, caller: Caller, action: str, status: int, what: str = ""
+    ) -> None:
         outcome = "denied" if status in {401, 403} else "done" if status < 400 else "failed"
         entry = {
             "key_id": caller.principal.key_id,
             "who": caller.principal.who,
             "action": action,
-            "target": f"{request.method} {request.url.path}"[:500],
+            "target": f"{request.method} {request.url.path} {what}".rstrip()[:500],
             "outcome": outcome,
             "status": status,
             "request_id": request.state.request_id,
