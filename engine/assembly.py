@@ -34,9 +34,9 @@ from .plans import PlanCache
 from .recovery import RecoveryManager
 from .scheduler import TaskScheduler
 from .schedules import Scheduler
-from .secrets import secret_from_environment
 from .spawning import child_of
 from .state_manager import StateManager
+from .stored_secrets import StoredSecrets
 from .telemetry import MetricsCollector
 from .values import Values
 from .waiters import Waiters
@@ -68,7 +68,7 @@ class Parts:
         self.values = Values(
             self.database,
             find_flow=lambda name, version: self.catalog.find_flow(name, version),  # noqa: PLW0108 - made below
-            secret=config.secret or secret_from_environment,
+            secret=config.secret or StoredSecrets(),
         )
         self.catalog = Catalog(self.database, registry, self.plans, executes=config.executes)
         self.announcer = Announcer(url, enabled=config.notify)

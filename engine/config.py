@@ -37,7 +37,7 @@ class EngineConfig:
     notify: bool = True
     #: Make Python's garbage collector run later, in the whole process, unless somebody has set it.
     tune_gc: bool = True
-    #: Gives the value of `secrets.NAME`; None = the environment variable STRATAFLOW_SECRET_NAME.
+    #: Gives the value of `secrets.NAME`; None = the database's store, else STRATAFLOW_SECRET_NAME.
     secret: Secrets | None = None
     #: Called around every attempt that this engine runs.
     hooks: RunHooks | None = None

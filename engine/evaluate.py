@@ -37,6 +37,7 @@ from .outcomes import (
 from .payload import decode, encode, split
 from .plan import PlanNode, WaitRule, address_of, given
 from .rows import ITEMS_PER_PAGE, VARS, memo_of, parent_path
+from .secrets import SecretUnavailable
 from .transaction import ClaimedTask
 from .values import PAGES_PER_INSTANCE, Values
 
@@ -211,11 +212,15 @@ def reshape(node: PlanNode, roots: Mapping[str, Any], result: Any) -> Any:
 
 
 def failed_expression(exc: ExpressionError) -> Failed:
-    """An expression that cannot be evaluated fails its node for good: the values will not change."""
+    """An expression that cannot be evaluated fails its node for good: the values will not change.
+
+    A secret that cannot be opened here may be opened elsewhere, or later: the node's retries are for that.
+    """
+    again = isinstance(exc, SecretUnavailable) and not exc.lasting
     where = f" in {{{{ {exc.expression.strip()} }}}}" if exc.expression else ""
     place = f" at {exc.pointer}" if exc.pointer else ""
     return Failed(
-        TaskError(exc.reason, f"{exc.message}{where}{place}", codes=("expression",), retryable=False)
+        TaskError(exc.reason, f"{exc.message}{where}{place}", codes=("expression",), retryable=again)
     )
 
 

@@ -16,7 +16,14 @@ from urllib.parse import quote, quote_plus
 
 from .errors import ExpressionError
 
-__all__ = ["Mask", "Secrets", "looked_up", "secret_as_written", "secret_from_environment"]
+__all__ = [
+    "Mask",
+    "SecretUnavailable",
+    "Secrets",
+    "looked_up",
+    "secret_as_written",
+    "secret_from_environment",
+]
 
 #: Gives the value of a secret. Raises LookupError or ExpressionError for one that does not exist.
 Secrets = Callable[[str], Any]
@@ -29,6 +36,14 @@ _SHORTEST: Final = 4
 _SHORTEST_PART: Final = 8
 
 
+class SecretUnavailable(ExpressionError):
+    """Raised when a secret is there and cannot be opened; with other keys, or on another engine, it may be."""
+
+    def __init__(self, message: str, *, lasting: bool) -> None:
+        super().__init__(message, reason="vault")
+        self.lasting = lasting
+
+
 def secret_from_environment(name: str) -> str:
     """The environment variable `STRATAFLOW_SECRET_<NAME>`, as written or in capitals. Raises ExpressionError."""
     for variable in (_PREFIX + name, _PREFIX + name.upper()):
@@ -36,7 +51,9 @@ def secret_from_environment(name: str) -> str:
         if value is not None:
             return value
     raise ExpressionError(
-        f"there is no secret {name!r}; set the environment variable {_PREFIX}{name.upper()}", reason="config"
+        f"there is no secret {name!r}; `strataflow secrets set {name}` stores one, or set the environment variable "
+        f"{_PREFIX}{name.upper()}",
+        reason="config",
     )
 
 

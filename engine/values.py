@@ -32,6 +32,7 @@ from .payload import decode
 from .plan import Plan, given
 from .rows import ITEMS_PER_PAGE, items_key
 from .secrets import looked_up, secret_as_written
+from .stored_secrets import StoredSecrets
 
 __all__ = ["PAGES_PER_INSTANCE", "Missing", "Values", "Wanted"]
 
@@ -274,6 +275,8 @@ class Values:
             self._load_vars(connection, wanted)
             self._load_pages(connection, wanted)
             self._load_signals(connection, wanted)
+            if isinstance(self._secret, StoredSecrets):
+                self._secret.load(connection, {name for w in wanted for name in w.bindings.secrets})
         self._load_flows(wanted)
 
     def _load_signals(self, connection: Any, wanted: list[Wanted]) -> None:

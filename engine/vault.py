@@ -50,6 +50,11 @@ class VaultError(EngineError):
 
     code: ClassVar[str] = "vault"
 
+    def __init__(self, message: str, *, hint: str | None = None, lasting: bool = False) -> None:
+        super().__init__(message, hint=hint)
+        #: Another process, or this one with other keys, cannot do it either.
+        self.lasting = lasting
+
 
 @dataclass(slots=True, frozen=True)
 class Place:
@@ -175,6 +180,7 @@ def _decrypt(key: bytes, data: bytes, bound: bytes, place: Place) -> bytes:
             f"the {place.purpose} {place.name!r} does not open: it was changed, moved from another place, or sealed"
             " with another key of the same id.",
             hint="Set it again.",
+            lasting=True,
         ) from None
 
 
