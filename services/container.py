@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .limits import LimitService
     from .queues import QueueService
     from .schedules import SchedulerService
+    from .secrets import SecretService
     from .statistics import StatisticsService
     from .triggers import TriggerService
     from .workflow_service import WorkflowService
@@ -108,6 +109,13 @@ class Services:
         from .limits import LimitService
 
         return LimitService(self.database, self.catalog, self.engine)
+
+    @property
+    def secrets(self) -> SecretService:
+        """Values that definitions read by name, sealed."""
+        from .secrets import SecretService
+
+        return SecretService(self.database)
 
     @property
     def statistics(self) -> StatisticsService:

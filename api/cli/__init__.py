@@ -23,6 +23,7 @@ from . import (
     queues,
     run,
     schedules,
+    secrets,
     serving,
     stats,
     triggers,
@@ -42,7 +43,7 @@ _PANELS: Final = {
     "Start by itself": (schedules, triggers),
     "Look": (inspect, explaining, logs, events),
     "Define": (definitions, formatting),
-    "Operate": (queues, limits, stats, upkeep, database),
+    "Operate": (queues, limits, secrets, stats, upkeep, database),
 }
 
 app = typer.Typer(

@@ -43,10 +43,16 @@ class Cli:
         self.folder = folder
         self._started: list[subprocess.Popen[str]] = []
 
-    def __call__(self, *args: str | Path, code: int | None = 0, env: Mapping[str, str] | None = None) -> Ran:
+    def __call__(
+        self,
+        *args: str | Path,
+        code: int | None = 0,
+        env: Mapping[str, str] | None = None,
+        stdin: str | None = None,
+    ) -> Ran:
         """Run a command in this process and expect an exit code (None: any)."""
         settings = {"STRATAFLOW_DB": self.url, "STRATAFLOW_DEBUG": "", "STRATAFLOW_IMPORT": "", **(env or {})}
-        result = CliRunner().invoke(app, [str(arg) for arg in args], env=settings)
+        result = CliRunner().invoke(app, [str(arg) for arg in args], env=settings, input=stdin)
         ran = Ran(result.exit_code, result.stdout, result.stderr)
         if code is not None:
             assert ran.code == code, (

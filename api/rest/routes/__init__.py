@@ -6,7 +6,7 @@ from typing import Final
 
 from fastapi import APIRouter
 
-from . import access, definitions, instances, operations, system
+from . import access, definitions, instances, operations, secrets, system
 
 __all__ = ["ROUTERS"]
 
@@ -15,5 +15,6 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     instances.router,
     operations.router,
     access.router,
+    secrets.router,
     system.router,
 )
