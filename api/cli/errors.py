@@ -40,7 +40,9 @@ USAGE: Final = 2
 INTERRUPTED: Final = 130
 
 #: Codes of engine errors that are the caller's. By name, so that no engine is imported for a usage error.
-_USAGE_CODES: Final = frozenset({"definition", "expression", "inputs", "not_found", "payload"})
+_USAGE_CODES: Final = frozenset(
+    {"definition", "expression", "inputs", "not_found", "payload", "request", "schedule"}
+)
 
 
 @runtime_checkable
