@@ -53,18 +53,31 @@ class Namespaces:
         """All of them, sorted."""
         return tuple(sorted(self._urls))
 
+    @property
+    def is_open(self) -> bool:
+        """Have they been entered, and not left?"""
+        return bool(self._open)
+
+    def stop_claiming(self) -> None:
+        """Take nothing new; what runs goes on until they are left. A signal's handler may call it."""
+        for services in tuple(self._open.values()):
+            if services.engine is not None:
+                services.engine.parts.scheduler.stop_claiming()
+
     def __enter__(self) -> Self:
         """Open them all, or none. Raises NotFound, SchemaError, DatabaseUnavailable."""
+        opened: dict[str, Services] = {}
         with ExitStack() as stack:
             for name, url in self._urls.items():
-                self._open[name] = stack.enter_context(running(replace(self._options, url=url)))
+                opened[name] = stack.enter_context(running(replace(self._options, url=url)))
             self._stack = stack.pop_all()
+        self._open = opened
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._open.clear()
+        self._open = {}
         self._stack.close()
 
     def services(self, name: str) -> Services:

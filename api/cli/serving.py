@@ -1,48 +1,32 @@
-"""`serve`: the REST interface, and an engine beside it; `keys`: who may call it."""
+"""`serve`: the REST interface, and an engine beside it."""
 
 from __future__ import annotations
 
-import ipaddress
-from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from . import keying
 from .commands import Adder
 from .errors import UsageProblem
-from .options import DB_DEFAULT, Db, Imports, Json, make_options, seconds_of
-from .output import emit_json, note, print_table, say
+from .options import DB_DEFAULT, Db, Imports, make_options, seconds_of
+from .output import note, show_warnings
+from .stopping import stop_signals
 
 if TYPE_CHECKING:
-    from ...services.access.keys import KeyService, KeyView, NewKey
     from ...services.container import Options
+    from ...services.namespaces import Namespaces
+    from ..rest.app import ServerLimits
+    from .listening import Front
 
 __all__ = ["add_to"]
-
-Namespace = Annotated[
-    str,
-    typer.Option("--namespace", metavar="NAME", help="The name under which `serve` serves this database."),
-]
-KeyId = Annotated[str, typer.Argument(metavar="ID", help="A key's id.")]
-Scopes = Annotated[
-    list[str],
-    typer.Option("--scope", metavar="VERB:RESOURCE", help="What it may do, such as read:*; repeat it."),
-]
-Expires = Annotated[
-    str | None,
-    typer.Option("--expires-in", metavar="DURATION", help="How long it lives: 90d. Default: for ever."),
-]
 
 
 def add_to(add: Adder) -> None:
     """Register the commands of this module."""
     add(serve, "serve --port 8080")
-    keys = add.group("keys", "API keys of a database.")
-    keys(create, "keys create ci --scope read:* --scope start:instances --expires-in 90d")
-    keys(list_, "keys list", name="list")
-    keys(rotate, "keys rotate 01a1fd7d-264a-7742-8ce2-6c26d5a9227e --overlap 1d")
-    keys(revoke, "keys revoke 01a1fd7d-264a-7742-8ce2-6c26d5a9227e")
+    keying.add_to(add)
 
 
 def serve(
@@ -63,50 +47,127 @@ def serve(
             "--allow-host", metavar="NAME", help="A host name that requests may be sent to; repeat it."
         ),
     ] = None,
+    root_path: Annotated[
+        str, typer.Option("--root-path", metavar="PATH", help="The path a balancer takes away: /flows.")
+    ] = "",
+    trusted_proxy: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--trusted-proxy",
+            metavar="ADDRESS",
+            help="Believe the X-Forwarded headers of this one; repeat it.",
+        ),
+    ] = None,
+    tls_cert: Annotated[
+        str | None, typer.Option("--tls-cert", metavar="FILE", help="Certificate chain, PEM.")
+    ] = None,
+    tls_key: Annotated[
+        str | None, typer.Option("--tls-key", metavar="FILE", help="Its private key, PEM.")
+    ] = None,
+    rate: Annotated[
+        float, typer.Option("--rate", min=0, metavar="N", help="Requests a second of one key; 0 is no limit.")
+    ] = 200.0,
+    burst: Annotated[
+        int, typer.Option("--burst", min=1, metavar="N", help="Requests of one key at once.")
+    ] = 400,
+    grace: Annotated[
+        str,
+        typer.Option("--grace", metavar="DURATION", help="How long running tasks may go on after a stop."),
+    ] = "10s",
     imports: Imports = None,
     db: Db = DB_DEFAULT,
 ) -> None:
     """Serve the REST interface under /api/v1, and run an engine.
 
     Callers need a key: `strataflow keys create`. Definitions that come through it may not use `shell` and
-    `python.call`. Needs `pip install strataflow[server]`.
+    `python.call`. SIGTERM or Ctrl-C stops accepting and claiming, and gives running tasks their --grace; a second one
+    ends at once. Needs `pip install strataflow[server]`.
     """
+    from ...services.namespaces import Namespaces
+
+    _require_extra()
+    from ..rest.app import ServerLimits
+    from .listening import Front, is_loopback, trusted_proxies
+
     urls = _urls(namespace or [], db)
-    if insecure and not _is_loopback(host):
+    if insecure and not is_loopback(host):
         raise UsageProblem(
             f"--insecure is for this machine alone, and {host} is not.", hint="Leave it out, and make keys."
         )
     if insecure and len(urls) > 1:
         raise UsageProblem("--insecure serves one namespace: without a key nobody could say which.")
-    hosts = frozenset(name.lower() for name in allow_host or ())
-    if not hosts and _is_loopback(host):
-        hosts = frozenset({"localhost", "127.0.0.1", "::1", host.lower()})
-    _run(_application(urls, make_options(db, imports), hosts, executes=engine, insecure=insecure), host, port)
+    front = Front(
+        host=host,
+        port=port,
+        root_path=root_path,
+        trusted=trusted_proxies(trusted_proxy or ()),
+        cert=tls_cert,
+        key=tls_key,
+    )
+    front.check()
+    options = make_options(
+        db,
+        imports,
+        executes=engine,
+        allow_local_code=False,
+        create=True,
+        grace_s=seconds_of(grace, "--grace") or 0.0,
+    )
+    namespaces = Namespaces(urls, options)
+    limits = ServerLimits(rate=rate, burst=burst)
+    app = _application(namespaces, front, allow_host or [], limits=limits, insecure=insecure)
+    _serve(namespaces, app, front, options)
+
+
+def _require_extra() -> None:
+    """Say what is missing before anything is opened. Raises UsageProblem."""
+    try:
+        import fastapi
+        import uvicorn
+    except ImportError as exc:
+        raise UsageProblem(f"{exc.name} is not installed.", hint="pip install 'strataflow[server]'") from exc
+    del fastapi, uvicorn
 
 
 def _application(
-    urls: dict[str, str], options: Options, hosts: frozenset[str], *, executes: bool, insecure: bool
+    namespaces: Namespaces, front: Front, allow_host: list[str], *, limits: ServerLimits, insecure: bool
 ) -> Any:
-    from dataclasses import replace
+    from ..rest.app import create_app
+    from .listening import is_loopback
 
-    from ...services.namespaces import Namespaces
-
-    try:
-        from ..rest.app import create_app
-    except ImportError as exc:
-        raise UsageProblem(f"{exc.name} is not installed.", hint="pip install 'strataflow[server]'") from exc
+    hosts = frozenset(name.lower() for name in allow_host)
+    if not hosts and is_loopback(front.host):
+        hosts = frozenset({"localhost", "127.0.0.1", "::1", front.host.lower()})
     if insecure:
         note("WARNING: no key is asked for: everybody on this machine may do everything.")
-    settings = replace(options, executes=executes, allow_local_code=False, create=True)
-    return create_app(Namespaces(urls, settings), authenticate=not insecure, hosts=hosts)
+    elif not is_loopback(front.host) and front.cert is None and not front.trusted:
+        note("warning: keys travel unencrypted: give --tls-cert and --tls-key, or stand behind a proxy.")
+    return create_app(namespaces, authenticate=not insecure, hosts=hosts, limits=limits)
 
 
-def _run(app: Any, host: str, port: int) -> None:
-    import uvicorn
+def _serve(namespaces: Namespaces, app: Any, front: Front, options: Options) -> None:
+    """Take the address, open the databases, serve; what cannot be had is one sentence, before anybody is answered."""
+    from .listening import Server, listen
 
-    uvicorn.run(
-        app, host=host, port=port, log_level="info", server_header=False, timeout_graceful_shutdown=30
-    )
+    show_warnings()
+    server = Server(app, front)
+
+    def stop_now() -> None:
+        namespaces.stop_claiming()
+        server.should_exit = True
+
+    with ExitStack() as stack:
+        sock = stack.enter_context(listen(front.host, front.port))
+        stop = stack.enter_context(stop_signals(first=stop_now))
+        stack.enter_context(namespaces)
+        stack.callback(_say_stopping, options)
+        if not stop.is_set():
+            note(f"Serving {front.address(sock)}/api/v1; Ctrl-C stops it.")
+            server.run(sockets=[sock])
+
+
+def _say_stopping(options: Options) -> None:
+    note(f"Stopping; running tasks have {options.grace_s:g} s." if options.executes else "Stopping.")
 
 
 def _urls(namespaces: list[str], db: str) -> dict[str, str]:
@@ -117,96 +178,6 @@ def _urls(namespaces: list[str], db: str) -> dict[str, str]:
         name, equals, url = text.partition("=")
         if not equals or not url or name in found:
             raise UsageProblem(f"--namespace: {text!r} is not NAME=URL, or its name stands twice.")
+        make_options(url)
         found[name] = url
     return found or {DEFAULT_NAMESPACE: db}
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-# --- keys
-
-
-def create(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Whose it is, or what for.")],
-    scope: Scopes,
-    *,
-    expires_in: Expires = None,
-    namespace: Namespace = "main",
-    db: Db = DB_DEFAULT,
-    json: Json = False,
-) -> None:
-    """Make a key. Its token is printed now and cannot be had again."""
-    with _keys(db, namespace) as keys:
-        made = keys.create(name, scope, seconds_of(expires_in, "--expires-in"))
-    _say_new(made, json=json)
-
-
-def list_(*, namespace: Namespace = "main", db: Db = DB_DEFAULT, json: Json = False) -> None:
-    """List keys, without their secrets."""
-    from dataclasses import asdict
-
-    with _keys(db, namespace) as keys:
-        found = list(keys.list())
-    if json:
-        emit_json([asdict(each) for each in found])
-        return
-    print_table(["ID", "NAME", "STATE", "SCOPES", "EXPIRES"], map(_row, found))
-
-
-def rotate(
-    id_: KeyId,
-    *,
-    overlap: Annotated[
-        str, typer.Option("--overlap", metavar="DURATION", help="How long the old one stays good.")
-    ] = "1h",
-    expires_in: Expires = None,
-    namespace: Namespace = "main",
-    db: Db = DB_DEFAULT,
-    json: Json = False,
-) -> None:
-    """Make a key that takes another's place; both are good while they overlap."""
-    with _keys(db, namespace) as keys:
-        made = keys.rotate(
-            id_, seconds_of(overlap, "--overlap") or 0.0, seconds_of(expires_in, "--expires-in")
-        )
-    _say_new(made, json=json)
-
-
-def revoke(id_: KeyId, *, namespace: Namespace = "main", db: Db = DB_DEFAULT, json: Json = False) -> None:
-    """Make a key worthless at once."""
-    from dataclasses import asdict
-
-    with _keys(db, namespace) as keys:
-        found = keys.revoke(id_)
-    if json:
-        emit_json(asdict(found))
-    else:
-        say(f"{found.name} is {found.state}.")
-
-
-@contextmanager
-def _keys(db: str, namespace: str) -> Generator[KeyService]:
-    from ...services.access.keys import KeyService
-    from ...services.container import reading
-
-    with reading(make_options(db)) as services:
-        yield KeyService(services.database, namespace)
-
-
-def _say_new(made: NewKey, *, json: bool) -> None:
-    from dataclasses import asdict
-
-    if json:
-        emit_json({**asdict(made.key), "token": made.token})
-        return
-    say(made.token)
-    note(f"Key {made.key.id}, {made.key.name}: {', '.join(made.key.scopes)}. The token is not shown again.")
-
-
-def _row(each: KeyView) -> list[Any]:
-    return [each.id, each.name, each.state, " ".join(each.scopes), each.expires_at or ""]

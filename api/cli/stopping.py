@@ -28,10 +28,16 @@ def _nothing() -> None:
 
 
 @contextmanager
-def stop_signals(*, at_once: Callable[[], None] = _nothing, interrupt: bool = True) -> Generator[Stop]:
+def stop_signals(
+    *,
+    first: Callable[[], None] = _nothing,
+    at_once: Callable[[], None] = _nothing,
+    interrupt: bool = True,
+) -> Generator[Stop]:
     """Catch both signals while the block runs.
 
-    `at_once` is called before the process ends at the second one. Without `interrupt` SIGINT is ignored: a worker
+    `first` is called by the first signal, between two instructions of the main thread: it may set marks and take no
+    lock. `at_once` is called before the process ends at the second one. Without `interrupt` SIGINT is ignored: a worker
     process of several hears Ctrl-C from the terminal too, but its parent decides.
     """
     stop = Stop()
@@ -39,6 +45,7 @@ def stop_signals(*, at_once: Callable[[], None] = _nothing, interrupt: bool = Tr
     def handle(_number: int, _frame: FrameType | None) -> None:
         if not stop.is_set():
             stop.set()
+            first()
             return
         with contextlib.suppress(OSError):
             if sys.stderr.isatty():

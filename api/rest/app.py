@@ -52,7 +52,7 @@ def create_app(
     limits: ServerLimits | None = None,
     hosts: frozenset[str] = frozenset(),
 ) -> FastAPI:
-    """Make the application; it opens the namespaces when it starts, and closes them when it stops.
+    """Make the application; unless they are open, it opens the namespaces when it starts, and closes them at its end.
 
     Without `authenticate` everybody may do everything: for one's own machine alone. `hosts` are the names that requests
     may be sent to; empty is any.
@@ -61,6 +61,9 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
+        if namespaces.is_open:  # whoever opened them closes them
+            yield
+            return
         await run_in_threadpool(namespaces.__enter__)
         try:
             yield
