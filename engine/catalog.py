@@ -32,6 +32,7 @@ __all__ = ["Catalog", "DefinitionSource", "Registered", "read_source"]
 
 DefinitionSource = Mapping[str, Any] | str | bytes | Path
 _KEPT: Final = 512
+_UNKNOWN: Final = object()
 #: Whoever starts often by document or `Registered` asks for its state so often.
 _STATE_S: Final = 1.0
 
@@ -87,6 +88,8 @@ class Catalog:
         self._executes = executes
         self._lock = threading.Lock()
         self._by_hash: dict[tuple[str, str], Registered] = {}
+        #: What the inputs of a version look like, by its id.
+        self._inputs: dict[str, Any] = {}
         #: What a version was when it was last looked at, and when that was.
         self._states: dict[str, tuple[float, str]] = {}
 
@@ -153,8 +156,10 @@ class Catalog:
         found = self._stored.by_name(name, int(version) if version else None)
         if found is None:
             raise self._unknown(reference)
-        definition = self._build(found.id, found.version, found.body)
-        return Registered(found.id, found.name, found.version, found.hash, found.state, definition.inputs)
+        inputs = self._inputs.get(found.id, _UNKNOWN)
+        if inputs is _UNKNOWN:
+            inputs = self._load(found.id)
+        return Registered(found.id, found.name, found.version, found.hash, found.state, inputs)
 
     def _unknown(self, reference: str) -> NotFound:
         newest = None if "@" in reference else self._stored.newest(reference)
@@ -188,10 +193,7 @@ class Catalog:
         plan = self._plans.get(definition_id)
         if plan is not None:
             return plan
-        found = self._stored.get(definition_id)
-        if found is None:
-            raise NotFound(f"there is no definition with id {definition_id}.")
-        self._build(found.id, found.version, found.body)
+        self._load(definition_id)
         return given(self._plans.get(definition_id), "definition")
 
     def load_later(
@@ -224,13 +226,20 @@ class Catalog:
 
         threading.Thread(target=load, name="strataflow-loader", daemon=True).start()
 
-    def _build(self, definition_id: str, version: int, body: str) -> Definition:
-        """Compile a stored text; executors are not asked for, since it was accepted once."""
+    def _load(self, definition_id: str) -> Any:
+        """Compile a stored text and give its inputs; executors are not asked for, since it was accepted once."""
+        found = self._stored.get(definition_id)
+        if found is None:
+            raise NotFound(f"there is no definition with id {definition_id}.")
         definition, plan, _ = compile_definition(
-            body, registry=None, definition_id=definition_id, version=version
+            found.body, registry=None, definition_id=found.id, version=found.version
         )
         self._plans.put(plan)
-        return definition
+        with self._lock:
+            if len(self._inputs) >= _KEPT:
+                self._inputs.clear()
+            self._inputs[found.id] = definition.inputs
+        return definition.inputs
 
     def _compile(
         self, source: Mapping[str, Any] | str | bytes, definition_id: str, version: int

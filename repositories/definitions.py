@@ -27,6 +27,7 @@ __all__ = [
     "by_name",
     "get",
     "listing",
+    "meant",
     "set_state",
     "state_of",
     "store",
@@ -152,12 +153,22 @@ def by_name(
 
     If none is active, with `latest` the newest draft: what is deprecated or archived is not meant by its name alone.
     """
-    named = select(*DEFINITIONS.columns).where(DEFINITIONS.c.name == name)
+    return _body(connection, _named(select(*DEFINITIONS.columns), name, version, latest=latest))
+
+
+def meant(connection: Connection, name: str, version: int | None = None) -> StoredDefinition | None:
+    """Give what a name means: the version of the number, else the active one, else the newest draft."""
+    row = connection.execute(_named(select(*_HEAD), name, version, latest=True)).first()
+    return None if row is None else _stored(row)
+
+
+def _named(columns: Select[Any], name: str, version: int | None, *, latest: bool) -> Select[Any]:
+    named = columns.where(DEFINITIONS.c.name == name)
     if version is not None:
-        return _body(connection, named.where(DEFINITIONS.c.version == version))
+        return named.where(DEFINITIONS.c.version == version)
     named = named.where(_ACTIVE | _DRAFT if latest else _ACTIVE)
     first = case((_ACTIVE, 0), else_=1)
-    return _body(connection, named.order_by(first, DEFINITIONS.c.version.desc()).limit(1))
+    return named.order_by(first, DEFINITIONS.c.version.desc()).limit(1)
 
 
 def listing(

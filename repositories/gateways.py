@@ -24,10 +24,10 @@ class WorkflowRepository(_Repository):
         with self._database.read() as connection:
             return definitions.get(connection, definition_id)
 
-    def by_name(self, name: str, version: int | None = None) -> DefinitionBody | None:
-        """One version by name; without a version the active one, else the newest draft."""
+    def by_name(self, name: str, version: int | None = None) -> StoredDefinition | None:
+        """One version by name, without its body; without a version the active one, else the newest draft."""
         with self._database.read() as connection:
-            return definitions.by_name(connection, name, version, latest=True)
+            return definitions.meant(connection, name, version)
 
     def state_of(self, definition_id: str) -> DefinitionState | None:
         """What a version is now: draft, active, deprecated, archived."""
