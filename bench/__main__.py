@@ -13,34 +13,31 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from bench.operations import operations
 from bench.peers.compare import compare
 from bench.queues import limits, queue
 from bench.raw import raw_steps
+from bench.rest import requests
 from bench.server import durable_postgres, fresh_database
 from bench.workloads import Figure, chains, fan_out, latencies, singles
 from strataflow.repositories.migrate import upgrade
 
-_WORKLOADS = ("chains", "singles", "fan_out", "latencies", "queue", "limits")
-
-
-def _measure(workload: str, url: str, scale: float) -> list[Figure]:
-    match workload:
-        case "chains":
-            return [chains(url, max(50, int(2000 * scale)))]
-        case "singles":
-            return [singles(url, max(100, int(4000 * scale)))]
-        case "fan_out":
-            return [fan_out(url, max(500, int(10_000 * scale)))]
-        case "queue":
-            return [queue(url, max(100, int(4000 * scale)))]
-        case "limits":
-            return limits(url, max(300, int(5_000 * scale)))
-        case _:
-            return latencies(url, max(20, int(300 * scale)))
+#: Workload → what it measures, of a size that `--scale` changes.
+_WORKLOADS: dict[str, Callable[[str, float], list[Figure]]] = {
+    "chains": lambda url, scale: [chains(url, max(50, int(2000 * scale)))],
+    "singles": lambda url, scale: [singles(url, max(100, int(4000 * scale)))],
+    "fan_out": lambda url, scale: [fan_out(url, max(500, int(10_000 * scale)))],
+    "latencies": lambda url, scale: latencies(url, max(20, int(300 * scale))),
+    "queue": lambda url, scale: [queue(url, max(100, int(4000 * scale)))],
+    "limits": lambda url, scale: limits(url, max(300, int(5_000 * scale))),
+    "operations": lambda url, scale: operations(url, max(10, int(100 * scale))),
+    "rest": lambda url, scale: requests(url, max(160, int(2_000 * scale))),
+}
 
 
 def _fresh(base: str, name: str, folder: Path) -> str:
@@ -104,11 +101,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--pg", help="URL of a Postgres to use; default: a private durable one")
     parser.add_argument("--db", choices=["sqlite", "postgres"], help="only this database")
-    parser.add_argument("--only", nargs="*", choices=_WORKLOADS)
+    parser.add_argument("--only", nargs="*", choices=list(_WORKLOADS))
     parser.add_argument("--scale", type=float, default=1.0, help="size of the workloads")
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--raw-s", type=float, default=1.0, help="seconds for each raw limit")
-    parser.add_argument("--child", choices=_WORKLOADS, help=argparse.SUPPRESS)
+    parser.add_argument("--child", choices=list(_WORKLOADS), help=argparse.SUPPRESS)
     parser.add_argument(
         "--peers",
         action="store_true",
@@ -117,7 +114,7 @@ def main() -> None:
     parser.add_argument("--concurrency", type=int, default=100, help="tasks at a time, with --peers")
     args = parser.parse_args()
     if args.child:
-        print(json.dumps([vars(figure) for figure in _measure(args.child, args.pg, args.scale)]))
+        print(json.dumps([vars(figure) for figure in _WORKLOADS[args.child](args.pg, args.scale)]))
         return
     if args.peers:
         _beside_peers(args)
