@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ..executors.registry import ExecutorRegistry
 from ..executors.threads import WorkerThreads
@@ -29,6 +29,7 @@ from .heartbeat import Heartbeat
 from .joint import JointTransactions
 from .loops import Loop
 from .membership import Membership
+from .observers import BatchObserver, Observers
 from .outputs import OutputReader
 from .plans import PlanCache
 from .recovery import RecoveryManager
@@ -37,12 +38,16 @@ from .schedules import Scheduler
 from .spawning import child_of
 from .state_manager import StateManager
 from .stored_secrets import StoredSecrets
-from .telemetry import MetricsCollector
+from .surroundings import Surroundings
 from .values import Values
 from .waiters import Waiters
 from .wakeup import READY, Announcer, Ears
 from .watermarks import Watermarks
 from .writer import GroupCommitWriter
+
+if TYPE_CHECKING:
+    from .spans import SpanSender
+    from .telemetry import MetricsCollector
 
 __all__ = ["Parts", "tune_collector"]
 
@@ -73,7 +78,12 @@ class Parts:
         self.catalog = Catalog(self.database, registry, self.plans, executes=config.executes)
         self.announcer = Announcer(url, enabled=config.notify)
         self.pool = WorkerThreads(config.threads)
-        self.scheduler = self._make_scheduler(registry, metrics)
+        self.metrics = metrics
+        self.spans = self._make_spans()
+        watching: tuple[BatchObserver | None, ...] = (metrics, self.spans)
+        told = [each for each in watching if each is not None]
+        self._observers = Observers(*told) if told else None
+        self.scheduler = self._make_scheduler(registry)
         self.heartbeat = Heartbeat(
             config=config,
             database=self.database,
@@ -106,7 +116,14 @@ class Parts:
         )
         self.loop_thread = _LoopThread()
 
-    def _make_scheduler(self, registry: ExecutorRegistry, metrics: MetricsCollector | None) -> TaskScheduler:
+    def _make_spans(self) -> SpanSender | None:
+        if self.config.tracing is None:
+            return None
+        from .spans import SpanSender
+
+        return SpanSender(self.config.tracing, self.database)
+
+    def _make_scheduler(self, registry: ExecutorRegistry) -> TaskScheduler:
         return TaskScheduler(
             self.config,
             self.database,
@@ -119,11 +136,12 @@ class Parts:
             load_plan=self._load_plan,
             ended=lambda ids: self.waiters.ended(ids),  # noqa: PLW0108 - the same
             announcer=self.announcer,
-            metrics=metrics,
+            observers=self._observers,
             state_manager=lambda: self.state_manager,
         )
 
     def _make_dispatcher(self, registry: ExecutorRegistry) -> Dispatcher:
+        tracing = self.config.tracing
         return Dispatcher(
             registry,
             self.values,
@@ -133,6 +151,7 @@ class Parts:
             spawn=self._child,
             joint=JointTransactions(self.database, self.plans, self._recorded),
             hooks=self.config.hooks,
+            surroundings=Surroundings(tracing) if tracing is not None or self.config.log_attempts else None,
         )
 
     @property
@@ -158,6 +177,8 @@ class Parts:
         self.dispatcher.bind(self.loop_thread.loop)
         self.scheduler.membership_of = self._membership
         self.writer.start()
+        if self.spans is not None:
+            self.spans.start()
         self.announcer.start()
         self.heartbeat.start()
         if self.config.executes:
@@ -175,6 +196,7 @@ class Parts:
             self.scheduler.stop,
             lambda: self._end_work(grace_s),
             lambda: self.writer.stop(timeout_s=10.0),
+            *((self.spans.stop,) if self.spans is not None else ()),
             self.announcer.stop,
             self.heartbeat.stop,
             self.waiters.stop,
@@ -209,10 +231,14 @@ class Parts:
         return True
 
     def _child(self, task: ClaimedTask, target: str | Mapping[str, Any], inputs: Any, key: str) -> MessageRow:
-        return child_of(self.catalog, task, target, inputs, key)
+        tracing = self.config.tracing
+        labels = tracing.labels() if tracing is not None else {}
+        return child_of(self.catalog, task, target, inputs, key, labels=labels)
 
     def _recorded(self, report: BatchReport) -> None:
         """A task's own transaction has been committed: what follows from it is ready, or the instance has ended."""
+        if self._observers is not None:
+            self._observers.record_batch(report, held=self.scheduler.held)
         self.scheduler.wake()
         self.announcer.announce(READY)
         ended = [

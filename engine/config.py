@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from .hooks import RunHooks
 from .membership import Lease
 from .secrets import Secrets
 from .strategy import ClaimStrategy
+
+if TYPE_CHECKING:
+    from .tracing import Tracing
 
 __all__ = ["EngineConfig"]
 
@@ -43,6 +47,10 @@ class EngineConfig:
     hooks: RunHooks | None = None
     #: In which order ready tasks are taken; None = by priority, then by age.
     strategy: ClaimStrategy | None = None
+    #: Makes spans of runs, tasks and attempts; None = no tracing, at no cost.
+    tracing: Tracing | None = None
+    #: Log records know the attempt they belong to, and what executors say by `ctx.log` goes to the process's log too.
+    log_attempts: bool = False
 
     def __post_init__(self) -> None:
         bounds = {

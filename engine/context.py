@@ -16,6 +16,7 @@ from .events import Applied, LogLineNote, Note, TaskEnded
 from .outcomes import Outcome, Succeeded
 from .payload import decode, encode
 from .rows import BEAT
+from .surroundings import Surrounding
 from .transaction import Pending
 
 __all__ = ["MAX_LOG_BYTES", "MAX_LOG_LINES", "AttemptPort"]
@@ -62,6 +63,7 @@ class AttemptPort:
         self.recorded = False
         #: Takes secrets out of what the executor says.
         self.mask: Callable[[str], str] = str
+        self._around: Surrounding | None = None
         self._submit = submit
         self._load = load
         self._lock = threading.Lock()
@@ -77,14 +79,21 @@ class AttemptPort:
         #: When the attempt last gave a sign of life, by `time.monotonic()`.
         self.last_sign = time.monotonic()
 
-    def begin(self, outcome_of: Callable[[Any], Outcome], mask: Callable[[str], str]) -> None:
+    def begin(
+        self,
+        outcome_of: Callable[[Any], Outcome],
+        mask: Callable[[str], str],
+        around: Surrounding | None = None,
+    ) -> None:
         """Called before the executor begins: what makes the outcome of its result, and what hides its secrets."""
-        self.outcome_of, self.mask = outcome_of, mask
+        self.outcome_of, self.mask, self._around = outcome_of, mask, around
 
     def log(self, level: str, message: str) -> None:
         """Keep a line; written with the next note, at the latest with the outcome."""
         self.last_sign = time.monotonic()
         line = LogLineNote(time.time_ns() // 1000, level[:8], _clean(self.mask(str(message))))
+        if self._around is not None:
+            self._around.log(line.level, line.message)
         with self._lock:
             if self._lines_left < 0 and (level != "error" or not self._errors_left):
                 return
@@ -101,6 +110,10 @@ class AttemptPort:
             due = len(self._lines) >= _FLUSH_LINES or time.monotonic() - self._last_flush > _FLUSH_S
         if due:
             self._submit(Pending(Note(*self._key, logs=self.take_logs())))
+
+    def trace_headers(self) -> Mapping[str, str]:
+        """What carries the trace to another service; empty where nobody traces."""
+        return self._around.headers() if self._around is not None else {}
 
     def take_logs(self) -> tuple[LogLineNote, ...]:
         """Lines not written yet; the caller writes them."""

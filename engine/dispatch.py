@@ -10,9 +10,9 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final
 
@@ -22,7 +22,8 @@ from ..executors.errors import AttemptCancelled, AttemptTimeout, UnknownExecutor
 from ..executors.invoke import invoke, invoke_inline
 from ..executors.registry import ExecutorRegistry
 from ..executors.threads import WorkerThreads
-from ..repositories.records import MessageRow, TaskRow
+from ..repositories.records import MessageRow
+from .attempt_bounds import AttemptSilent, deadline_first, limit_s, watched
 from .context import AttemptPort
 from .errors import ExpressionError, PayloadError
 from .evaluate import Evaluator, Ready, as_payload, failed_expression, reshape
@@ -30,9 +31,10 @@ from .events import TaskEnded
 from .hooks import RunHooks, hooked
 from .joint import JointTransactions
 from .lookups import Missing, Wanted
-from .outcomes import Cancelled, Failed, Outcome, Released, Succeeded
+from .outcomes import Cancelled, Failed, Outcome, Released, Started, Succeeded
 from .plan import address_of
 from .secrets import Mask
+from .surroundings import Surrounding, Surroundings
 from .transaction import ClaimedTask, Pending
 from .values import Values
 
@@ -54,6 +56,8 @@ class Running:
     job: asyncio.Task[None] | None = None
     #: The engine is shutting down: the attempt goes back unharmed.
     released: bool = False
+    #: Its span, and what its log lines say of it; None unless somebody wants to know.
+    around: Surrounding | None = None
 
 
 class Dispatcher:
@@ -70,8 +74,10 @@ class Dispatcher:
         spawn: Callable[[ClaimedTask, str | Mapping[str, Any], Any, str], MessageRow],
         joint: JointTransactions,
         hooks: RunHooks | None = None,
+        surroundings: Surroundings | None = None,
     ) -> None:
         self._hooks, self._spawn, self._joint = hooks, spawn, joint
+        self._surroundings = surroundings
         self._registry = registry
         self._values = values
         self._evaluator = Evaluator(values)
@@ -132,6 +138,8 @@ class Dispatcher:
         except Exception as exc:
             log.exception("evaluating failed", extra={"action": "evaluate_failed"})
             found = Failed(_internal(exc))
+        if isinstance(found, Started) and self._surroundings is not None:
+            found = replace(found, labels=self._surroundings.child_labels(task))
         if isinstance(found, Ready):
             self._execute(running, found)
         else:
@@ -197,17 +205,22 @@ class Dispatcher:
             self._end(running, Failed(TaskError("no_executor", str(exc), retryable=False)))
             return
         context = self._context(running, entry)
+        mask, around = Mask(ready.roots.get("secrets")), None
+        if self._surroundings is not None:
+            around = running.around = self._surroundings.begin(task, mask)
         if running.port is not None:
-            running.port.begin(partial(self._outcome_of, running, ready), Mask(ready.roots.get("secrets")))
+            running.port.begin(partial(self._outcome_of, running, ready), mask, around)
         if entry.inline and entry.hooks is None and self._hooks is None:
+            call = invoke_inline if around is None else partial(around.context.run, invoke_inline)
             try:
-                result = invoke_inline(entry, context, ready.config)
+                result = call(entry, context, ready.config)
             except Exception as exc:  # noqa: BLE001 - user code may raise anything: it becomes the outcome
                 self._end(running, self._failure(running, entry, exc))
             else:
                 self._finish(running, ready, result)
             return
-        running.job = asyncio.ensure_future(self._run(running, entry, context, ready))
+        job = self._run(running, entry, context, ready)
+        running.job = asyncio.create_task(job, context=around.context if around is not None else None)
         running.job.add_done_callback(lambda job: self._never_began(running, job))
 
     def _never_began(self, running: Running, job: asyncio.Task[None]) -> None:
@@ -218,7 +231,7 @@ class Dispatcher:
         running.port = None
 
     async def _run(self, running: Running, entry: ExecutorEntry, context: TaskContext, ready: Ready) -> None:
-        timeout_s = _limit_s(running.task)
+        timeout_s = limit_s(running.task)
         node = running.task.plan.nodes[address_of(running.task.row.path)]
         try:
             call = invoke(entry, context, ready.config, pool=self._pool, timeout_s=timeout_s)
@@ -227,7 +240,7 @@ class Dispatcher:
             if node.heartbeat is None or running.port is None:
                 result = await call
             else:
-                result = await _watched(call, running.port, node.heartbeat / 1_000_000)
+                result = await watched(call, running.port, node.heartbeat / 1_000_000)
         except AttemptSilent as exc:
             running.cancel.set()
             self._end(running, Failed(TaskError("heartbeat", str(exc))))
@@ -242,7 +255,7 @@ class Dispatcher:
         if isinstance(exc, AttemptCancelled):
             return Released("released by its engine") if running.released else Cancelled()
         if isinstance(exc, AttemptTimeout):
-            if _deadline_first(running.task):
+            if deadline_first(running.task):
                 return Failed(
                     TaskError("deadline", "the node did not end within its deadline", retryable=False)
                 )
@@ -280,8 +293,8 @@ class Dispatcher:
             spawn=partial(self._spawn, task),
             joint=partial(self._joint.open, task),
         )
-        limit_s = _limit_s(task)
-        deadline = time.monotonic() + limit_s if limit_s is not None else None
+        bound_s = limit_s(task)
+        deadline = time.monotonic() + bound_s if bound_s is not None else None
         return TaskContext(
             instance_id=instance.id,
             path=row.path,
@@ -301,6 +314,8 @@ class Dispatcher:
         task = running.task
         if self._running.pop(_key(task), None) is None:
             return
+        if running.around is not None:
+            running.around.ended(outcome)
         row = task.row
         if running.port is not None:
             running.port.flush_progress()
@@ -341,6 +356,8 @@ class Dispatcher:
         """This engine lost its lease: stop everything and submit nothing. Call on the loop."""
         for running in self.running:
             self._running.pop(_key(running.task), None)
+            if running.around is not None:
+                running.around.ended(None)
             running.cancel.set()
             if running.job is not None:
                 running.job.cancel()
@@ -354,46 +371,6 @@ class Dispatcher:
 
 def _internal(exc: Exception) -> TaskError:
     return TaskError("internal", f"{type(exc).__name__}: {exc}", retryable=False)
-
-
-class AttemptSilent(Exception):
-    """An attempt gave no sign of life for longer than its node's `heartbeat`."""
-
-
-async def _watched(call: Coroutine[Any, Any, Any], port: AttemptPort, silence_s: float) -> Any:
-    """Await an attempt for as long as it gives signs of life. Raises AttemptSilent."""
-    job = asyncio.ensure_future(call)
-    try:
-        while True:
-            left = silence_s - (time.monotonic() - port.last_sign)
-            if left <= 0:
-                raise AttemptSilent(f"no sign of life for {silence_s:g} s")
-            done, _ = await asyncio.wait({job}, timeout=left)
-            if done:
-                return job.result()
-    finally:
-        if not job.done():
-            job.cancel()
-            await asyncio.wait({job})
-
-
-def _limit_s(task: ClaimedTask) -> float | None:
-    """How long an attempt may take: the node's `timeout`, or what is left of its `deadline`."""
-    timeout = task.plan.nodes[address_of(task.row.path)].timeout
-    left = _left(task.row)
-    limits = [limit for limit in (timeout, left) if limit is not None]
-    return min(limits) / 1_000_000 if limits else None
-
-
-def _left(row: TaskRow) -> int | None:
-    if row.deadline_at is None or row.started_at is None:
-        return None
-    return max(0, row.deadline_at - row.started_at)
-
-
-def _deadline_first(task: ClaimedTask) -> bool:
-    timeout, left = task.plan.nodes[address_of(task.row.path)].timeout, _left(task.row)
-    return left is not None and (timeout is None or left <= timeout)
 
 
 def _key(task: ClaimedTask) -> Key:

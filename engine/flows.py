@@ -6,7 +6,7 @@ Parent and child never share a transaction: the parent leaves a message to start
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ..executors.base import TaskError
 from ..repositories.records import TaskRow, TaskState
@@ -39,7 +39,7 @@ def child_started(ripple: Ripple, row: TaskRow, outcome: Started) -> None:
     attempt = row.attempt + 1
     remember(row, child=outcome.child_id)
     text = outcome.inputs.text
-    head = {
+    head: dict[str, Any] = {
         "definition_id": outcome.definition_id,
         "path": row.path,
         "depth": instance.depth + 1,
@@ -48,6 +48,8 @@ def child_started(ripple: Ripple, row: TaskRow, outcome: Started) -> None:
         "queue": instance.queue,
         "priority": instance.priority,
     }
+    if outcome.labels:
+        head["labels"] = dict(outcome.labels)
     source = f"start:{instance.id}/{row.path}#{attempt}"
     body = f'{json.dumps(head)[:-1]},"inputs":{text or "null"}}}'
     ripple.tell(outcome.child_id, source, "start", body)

@@ -144,6 +144,8 @@ class Started:
     version: int
     inputs: Payload
     detach: bool = False
+    #: Labels that it has beside its definition's.
+    labels: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(slots=True, frozen=True)

@@ -28,12 +28,12 @@ from .events import Applied, RollbackInstance, StartInstance, TaskEnded
 from .loops import Loop
 from .membership import Membership
 from .messages import event_of
+from .observers import Observers
 from .outcomes import Released
 from .plans import PlanCache
 from .rows import CONTROL_QUEUE
 from .starting import runs_executor
 from .state_manager import StateManager
-from .telemetry import MetricsCollector
 from .transaction import BatchReport, ClaimedTask, Pending, Wishes
 from .values import Values
 from .wakeup import READY, Announcer, OwnCommits
@@ -69,7 +69,7 @@ class TaskScheduler:
         load_plan: Callable[[str, list[Pending]], None],
         ended: Callable[[list[str]], None],
         announcer: Announcer,
-        metrics: MetricsCollector | None,
+        observers: Observers | None,
         state_manager: Callable[[], StateManager],
     ) -> None:
         self._config = config
@@ -83,7 +83,7 @@ class TaskScheduler:
         self._load_plan = load_plan
         self._ended = ended
         self._announcer = announcer
-        self._metrics = metrics
+        self._observers = observers
         self._state_manager = state_manager
         self._tasks = TaskRepository(database)
         self.dispatcher: Dispatcher | None = None
@@ -250,8 +250,8 @@ class TaskScheduler:
             self.dispatcher.stop_tasks(report.stopped)
         if report.messages:
             self._deliver(report.messages)
-        if self._metrics is not None:
-            self._metrics.record_batch(report, held=len(self._held))
+        if self._observers is not None:
+            self._observers.record_batch(report, held=len(self._held))
         if ended:
             self._ended(ended)
         if self.others_alive and (report.waiting is not None or report.freed or ended or report.stopped):

@@ -28,7 +28,13 @@ _PAYLOAD = "payload"
 
 
 def child_of(
-    catalog: Catalog, task: ClaimedTask, target: str | Mapping[str, Any], inputs: Any, key: str
+    catalog: Catalog,
+    task: ClaimedTask,
+    target: str | Mapping[str, Any],
+    inputs: Any,
+    key: str,
+    *,
+    labels: Mapping[str, str],
 ) -> MessageRow:
     """The message that asks for a child run. Raises NotFound, DefinitionError, InputError, Conflict."""
     now = time.time_ns() // 1000  # only shown: no rule reads it
@@ -37,7 +43,7 @@ def child_of(
         raise Conflict(f"{task.row.path!r} would start the {MAX_DEPTH + 1}th run inside another.")
     registered = catalog.find(target) if isinstance(target, str) else _one_node(catalog, task, target)
     given = inputs if isinstance(target, str) else {_PAYLOAD: inputs}
-    options = StartOptions(queue=instance.queue, priority=instance.priority)
+    options = StartOptions(labels=labels, queue=instance.queue, priority=instance.priority)
     start = prepare_start(registered, catalog.plan(registered.id), given, options)
     start = replace(
         start,

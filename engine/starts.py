@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal
 
@@ -49,6 +49,11 @@ class StartOptions:
     scheduled_for: int | None = None
     #: The run's id, a UUID that the caller has made; the same id again is the same run.
     id: str | None = None
+
+    def beside(self, labels: Mapping[str, str]) -> StartOptions:
+        """The same with these labels too, if there is room for them."""
+        both = {**self.labels, **labels}
+        return self if not labels or len(both) > _LABELS else replace(self, labels=both)
 
 
 def prepare_start(registered: Registered, plan: Plan, inputs: Any, options: StartOptions) -> StartInstance:

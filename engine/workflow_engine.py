@@ -13,7 +13,7 @@ import time
 from concurrent.futures import Future
 from dataclasses import replace
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from ..executors.builtin import default_registry
 from ..executors.registry import ExecutorRegistry
@@ -37,8 +37,10 @@ from .start_inside import start_inside
 from .starts import StartOptions, prepare_start
 from .state_manager import StateManager
 from .status import WorkflowStatus, status_of
-from .telemetry import MetricsCollector
 from .translate import engine_errors
+
+if TYPE_CHECKING:
+    from .telemetry import MetricsCollector
 
 __all__ = ["DEFAULT_URL", "WorkflowEngine"]
 
@@ -215,6 +217,8 @@ class WorkflowEngine(Control):
             chosen = options or StartOptions()
             if key is not None:
                 chosen = replace(chosen, key=key)
+            if self.config.tracing is not None:
+                chosen = chosen.beside(self.config.tracing.labels())
             registered = self._registered(definition)
             return prepare_start(registered, self.parts.catalog.plan(registered.id), inputs, chosen)
 
