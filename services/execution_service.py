@@ -108,12 +108,16 @@ class ExecutionService:
         where: InstanceFilter | None = None,
         after: tuple[int, str] | None = None,
         oldest_first: bool = False,
+        page_size: int = _PAGE,
     ) -> Iterator[InstanceSummary]:
-        """Instances, newest first or oldest first, at most `limit`; `after` is the `cursor` of the last one seen."""
+        """Instances, newest first or oldest first, at most `limit`; `after` is the `cursor` of the last one seen.
+
+        `page_size` is how many are read at a time, here and below: who wants only some of them says so.
+        """
         before = after
         left = limit
         while left is None or left > 0:
-            size = _PAGE if left is None else min(_PAGE, left)
+            size = page_size if left is None else min(page_size, left)
             with engine_errors(), self._database.read() as connection:
                 page = views.instances(
                     connection,
@@ -149,13 +153,13 @@ class ExecutionService:
                 instance_id, state=state, under=under, after=after, whole=whole
             )
 
-    def history(self, instance_id: str, after: int = 0) -> Iterator[HistoryRow]:
+    def history(self, instance_id: str, after: int = 0, *, page_size: int = _PAGE) -> Iterator[HistoryRow]:
         """Every transition, oldest first, from behind number `after` on."""
         while True:
             with engine_errors(), self._database.read() as connection:
-                page = views.history(connection, instance_id, _PAGE, after)
+                page = views.history(connection, instance_id, page_size, after)
             yield from page
-            if len(page) < _PAGE:
+            if len(page) < page_size:
                 return
             after = page[-1].seq
 
@@ -169,6 +173,7 @@ class ExecutionService:
         since: int | None = None,
         until: int | None = None,
         after: int = 0,
+        page_size: int = _PAGE,
     ) -> Iterator[LogEntry]:
         """Log lines, oldest first, from behind number `after` on.
 
@@ -181,9 +186,9 @@ class ExecutionService:
             wanted["search"] = search
         while True:
             with engine_errors(), self._database.read() as connection:
-                page = views.logs(connection, instance_id, **wanted, after=after, limit=_PAGE)
+                page = views.logs(connection, instance_id, **wanted, after=after, limit=page_size)
             yield from page if here is None else (each for each in page if here in each.message.casefold())
-            if len(page) < _PAGE:
+            if len(page) < page_size:
                 return
             after = page[-1].seq
 

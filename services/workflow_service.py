@@ -157,21 +157,24 @@ class WorkflowService:
 
     def version(self, name: str, version: int) -> StoredDefinition | None:
         """One stored version, without its text."""
-        found = next(self.definitions(name, after=(name, version + 1)), None)
+        found = next(self.definitions(name, after=(name, version + 1), page_size=1), None)
         return found if found is not None and found.version == version else None
 
     def definitions(
-        self, name: str | None = None, after: tuple[str, int] | None = None
+        self, name: str | None = None, after: tuple[str, int] | None = None, *, page_size: int = _PAGE
     ) -> Iterator[StoredDefinition]:
-        """Every stored version by name, the newest of each first; `after` is the last one seen."""
+        """Every stored version by name, the newest of each first; `after` is the last one seen.
+
+        `page_size` is how many are read at a time.
+        """
         from ..engine.translate import engine_errors
         from ..repositories import definitions
 
         while True:
             with engine_errors(), self._opened.read() as connection:
-                page = definitions.listing(connection, name=name, limit=_PAGE, after=after)
+                page = definitions.listing(connection, name=name, limit=page_size, after=after)
             yield from page
-            if len(page) < _PAGE:
+            if len(page) < page_size:
                 return
             after = (page[-1].name, page[-1].version)
 

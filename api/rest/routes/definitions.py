@@ -74,7 +74,9 @@ def listed(
     after: Annotated[str | None, Query(description="`next` of the page before.")] = None,
 ) -> Page:
     """List stored versions, by name, the newest of each first."""
-    found = caller.services.workflows.definitions(name, after=_reference(after) if after else None)
+    found = caller.services.workflows.definitions(
+        name, after=_reference(after) if after else None, page_size=size + 1
+    )
     return page_of(found, size, _entry, lambda each: f"{each.name}@{each.version}")
 
 

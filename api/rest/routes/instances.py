@@ -130,7 +130,10 @@ def listed(
         created_before=instant_of(created_before),
     )
     found = caller.services.executions.instances(
-        where=where, after=_cursor(after) if after else None, oldest_first=sort == "created"
+        where=where,
+        after=_cursor(after) if after else None,
+        oldest_first=sort == "created",
+        page_size=size + 1,
     )
     return page_of(found, size, _summary, lambda each: f"{each.created_at}_{each.id}")
 
@@ -179,7 +182,7 @@ def history(
     instance_id: Id, caller: Called, size: Size = 100, after: Annotated[int, Query(ge=0)] = 0
 ) -> Page:
     """List every transition of a run, in order."""
-    found = caller.services.executions.history(_known(caller, instance_id), after=after)
+    found = caller.services.executions.history(_known(caller, instance_id), after=after, page_size=size + 1)
     return page_of(found, size, _transition, lambda each: str(each.seq))
 
 
@@ -196,7 +199,9 @@ def logs(
 ) -> Page:
     """List what a run's tasks have logged, in order."""
     executions = caller.services.executions
-    found = executions.logs(_known(caller, instance_id), path=path, level=level, search=search, after=after)
+    found = executions.logs(
+        _known(caller, instance_id), path=path, level=level, search=search, after=after, page_size=size + 1
+    )
     return page_of(found, size, _line, lambda each: str(each.seq))
 
 
