@@ -15,14 +15,15 @@ from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import Any, Final
 
-from ..repositories import feed
+from ..repositories import feed, views
 from ..repositories.database import Database
 from ..repositories.feed import Entry, Horizon
+from ..repositories.readmodels import LogEntry
 from ..repositories.records import InstanceState
 from ..repositories.records import TaskState as NodeState
 from .translate import engine_errors
 
-__all__ = ["EVENTS", "Event", "EventFeed", "EventPage", "unknown_pattern"]
+__all__ = ["EVENTS", "Event", "EventFeed", "EventPage", "fits", "unknown_pattern"]
 
 #: Every name there is.
 EVENTS: Final = (
@@ -82,6 +83,8 @@ class EventPage:
     cursor: int
     #: There is more already.
     more: bool
+    #: Events behind the cursor that was asked for, up to this number, were deleted before they could be read; 0: none.
+    lost: int = 0
 
 
 def unknown_pattern(pattern: str) -> str | None:
@@ -121,10 +124,24 @@ class EventFeed:
         upto = self._final(time.monotonic() + _PATIENCE_S)
         with engine_errors(), self._database.read() as connection:
             found = feed.entries(connection, after, upto, limit)
+            gone = (
+                feed.deleted_upto(connection) if after > 0 else 0
+            )  # later: what went meanwhile is missed too
         more = len(found) >= limit
         cursor = found[-1].seq if more else max(after, upto)
         events = [event for entry in found if (event := _event(entry)) is not None]
-        return EventPage(tuple(e for e in events if _fits(e, names, instance_id)), cursor, more)
+        wanted = tuple(event for event in events if fits(event, names, instance_id))
+        return EventPage(wanted, cursor, more, gone if gone > after else 0)
+
+    def lines(self, instance_id: str, after: int, *, limit: int = _PAGE) -> tuple[list[LogEntry], int]:
+        """Give the next log lines of an instance behind a cursor, and where to go on; none is ever passed over."""
+        upto = self._final(time.monotonic() + _PATIENCE_S, instance_id)
+        with engine_errors(), self._database.read() as connection:
+            found = views.logs(connection, instance_id, after=after, limit=limit)
+        lines = [line for line in found if line.seq <= upto]
+        if len(lines) < len(found) or len(found) >= limit:
+            return lines, lines[-1].seq if lines else after
+        return lines, max(after, upto)
 
     def follow(
         self,
@@ -146,10 +163,10 @@ class EventFeed:
             if not page.more:
                 ended.wait(pause)
 
-    def _final(self, deadline: float) -> int:
+    def _final(self, deadline: float, logs_of: str | None = None) -> int:
         """The last number below which nothing can appear any more."""
         with engine_errors(), self._database.read() as connection:
-            seen = now = feed.horizon(connection)
+            seen = now = feed.horizon(connection, logs_of)
             while not _is_final(seen, now):
                 if time.monotonic() > deadline:
                     return 0
@@ -162,8 +179,13 @@ def _is_final(seen: Horizon, now: Horizon) -> bool:
     return seen.quiet or now.ended >= seen.begun
 
 
-def _fits(event: Event, names: Sequence[str], instance_id: str | None) -> bool:
+def fits(
+    event: Event, names: Sequence[str] = (), instance_id: str | None = None, queue: str | None = None
+) -> bool:
+    """Is it of this instance, of this queue or of a run in it, and does its name fit one of these patterns?"""
     if instance_id is not None and event.instance_id != instance_id:
+        return False
+    if queue is not None and event.queue != queue:
         return False
     return not names or any(fnmatchcase(event.name, pattern) for pattern in names)
 

@@ -35,17 +35,29 @@ from sqlalchemy import (
     select,
 )
 
-from .database import clock, draw_numbers
+from .database import clock, draw_numbers, insert_into
 from .feed_tables import NOTICES
 from .readmodels import page_size
 from .tables import INSTANCES, JOURNAL, LOGS
 
-__all__ = ["Entry", "Horizon", "delete_notices", "entries", "horizon", "write_notice"]
+__all__ = [
+    "PROGRESS_LEVEL",
+    "Entry",
+    "Horizon",
+    "delete_notices",
+    "deleted_upto",
+    "entries",
+    "horizon",
+    "note_deleted",
+    "write_notice",
+]
 
 #: Level of the log lines that keep the course of a task's progress.
 PROGRESS_LEVEL: Final = "progress"
 #: Notices that one transaction deletes.
 _DELETED: Final = 1_000
+#: One row of `notices` is none: its `at` is the highest number of the feed that was ever deleted.
+_MARK: Final = 0
 
 
 def _select(*columns: Any) -> Select[Any]:
@@ -133,9 +145,19 @@ class Entry:
     subject: str | None = None
 
 
-def horizon(connection: Connection) -> Horizon:
-    """What can be seen now, in one snapshot."""
-    tops = [_top(JOURNAL), _top(LOGS, LOGS.c.level == literal_column("'progress'")), _top(NOTICES)]
+def horizon(connection: Connection, logs_of: str | None = None) -> Horizon:
+    """What can be seen now, in one snapshot; with the log lines of an instance, if one is named.
+
+    What was deleted counts as seen: the horizon never goes back.
+    """
+    tops = [
+        _top(JOURNAL),
+        _top(LOGS, LOGS.c.level == literal_column("'progress'")),
+        _top(NOTICES),
+        func.coalesce(_deleted_upto(), 0),
+    ]
+    if logs_of is not None:
+        tops.append(_top(LOGS, LOGS.c.instance_id == logs_of))
     if connection.dialect.name == "sqlite":
         return Horizon(max(connection.execute(select(*tops)).one()), 0, 0)
     now = func.pg_current_snapshot()
@@ -167,8 +189,38 @@ def write_notice(connection: Connection, kind: str, subject: str, body: Mapping[
 
 def delete_notices(connection: Connection, before: int) -> int:
     """Delete notices older than an instant, the oldest first, at most a thousand; gives how many."""
-    old = select(NOTICES.c.seq).order_by(NOTICES.c.seq).limit(_DELETED).scalar_subquery()
-    return connection.execute(delete(NOTICES).where(NOTICES.c.seq.in_(old), NOTICES.c.at < before)).rowcount
+    old = (
+        select(NOTICES.c.seq)
+        .where(NOTICES.c.seq > _MARK)
+        .order_by(NOTICES.c.seq)
+        .limit(_DELETED)
+        .scalar_subquery()
+    )
+    gone = delete(NOTICES).where(NOTICES.c.seq.in_(old), NOTICES.c.at < before).returning(NOTICES.c.seq)
+    numbers = connection.execute(gone).scalars().all()
+    note_deleted(connection, max(numbers, default=0))
+    return len(numbers)
+
+
+def note_deleted(connection: Connection, upto: int) -> None:
+    """Remember in a write transaction which number of the feed, at most, it deletes: readers behind it are told."""
+    if upto <= 0:
+        return
+    mark = insert_into(connection, NOTICES).values(seq=_MARK, kind="mark", subject="", body="{}", at=upto)
+    connection.execute(
+        mark.on_conflict_do_update(
+            index_elements=[NOTICES.c.seq], set_={"at": upto}, where=NOTICES.c.at < upto
+        )
+    )
+
+
+def deleted_upto(connection: Connection) -> int:
+    """Give the highest number of the feed that was ever deleted: who has read up to it has missed nothing."""
+    return connection.execute(select(func.coalesce(_deleted_upto(), 0))).scalar_one()
+
+
+def _deleted_upto() -> ScalarSelect[int]:
+    return select(NOTICES.c.at).where(NOTICES.c.seq == _MARK).scalar_subquery()
 
 
 def _top(table: Table, *only: ColumnElement[bool]) -> ScalarSelect[int]:

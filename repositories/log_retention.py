@@ -11,6 +11,7 @@ from typing import Final
 from sqlalchemy import delete, func, select, tuple_
 
 from .database import Database
+from .feed import PROGRESS_LEVEL, note_deleted
 from .readmodels import beyond, page_size
 from .records import InstanceState
 from .tables import INSTANCES, LOGS
@@ -57,5 +58,7 @@ def delete_lines(database: Database, instance_ids: Collection[str], before: int)
     with database.write() as connection:
         found = connection.execute(select(func.count()).select_from(old.subquery())).scalar_one()
         if found:
+            told = select(func.max(LOGS.c.seq)).where(tuple_(*keys).in_(old), LOGS.c.level == PROGRESS_LEVEL)
+            note_deleted(connection, connection.execute(told).scalar_one() or 0)
             connection.execute(delete(LOGS).where(tuple_(*keys).in_(old)))
     return found

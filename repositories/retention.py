@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Final
 
-from sqlalchemy import Connection, Table, delete, select
+from sqlalchemy import Connection, Table, delete, func, select, union_all
 from sqlalchemy.orm import aliased
 
 from .database import Database
+from .feed import PROGRESS_LEVEL, note_deleted
 from .readmodels import uuid_text
 from .records import ACTIVE_INSTANCE_STATES, TERMINAL_INSTANCE_STATES, InstanceState
-from .tables import FIRINGS, INSTANCES, metadata
+from .tables import FIRINGS, INSTANCES, JOURNAL, LOGS, metadata
 
 __all__ = ["OWNED", "RETENTION_BATCH", "delete_ended", "delete_instance"]
 
@@ -84,7 +85,16 @@ def _delete(connection: Connection, ids: Sequence[str]) -> int:
     gone = list(connection.scalars(locked))
     if not gone:
         return 0
+    note_deleted(connection, _last_told(connection, gone))
     for table in OWNED:
         connection.execute(delete(table).where(table.c.instance_id.in_(gone)))
     connection.execute(delete(INSTANCES).where(INSTANCES.c.id.in_(gone)))
     return len(gone)
+
+
+def _last_told(connection: Connection, ids: Sequence[str]) -> int:
+    """The highest number that these runs have in the feed."""
+    top = func.coalesce(func.max(JOURNAL.c.seq), 0), func.coalesce(func.max(LOGS.c.seq), 0)
+    transitions = select(top[0]).where(JOURNAL.c.instance_id.in_(ids))
+    reports = select(top[1]).where(LOGS.c.instance_id.in_(ids), LOGS.c.level == PROGRESS_LEVEL)
+    return max(connection.scalars(union_all(transitions, reports)))
