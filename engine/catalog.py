@@ -27,6 +27,7 @@ from .parser import canonical_text, content_hash
 from .plan import Plan, given
 from .plans import PlanCache
 from .transaction import Pending
+from .validator import Severity
 
 __all__ = ["Catalog", "DefinitionSource", "Registered", "read_source"]
 
@@ -58,12 +59,17 @@ class Registered:
 
 
 class _Executors:
-    """What validation may know of executors: this process's and, for a client, those that live engines advertise."""
+    """What validation may know of executors: this process's and, for a client, those that live engines advertise.
 
-    def __init__(self, registry: ExecutorRegistry, advertised: Iterable[str]) -> None:
+    What is switched off here is refused here, though another engine would run it: who may not call it through this
+    process may not call it there.
+    """
+
+    def __init__(self, registry: ExecutorRegistry, advertised: Iterable[str], *, executes: bool) -> None:
         self._registry = registry
+        self._executes = executes
         self._mine = {entry.name for entry in registry.list_executors()}
-        self._others = set(advertised)
+        self._others = {name for name in advertised if registry.is_enabled(name)}
 
     def has(self, name: str) -> bool:
         return name in self._mine or name in self._others
@@ -73,6 +79,10 @@ class _Executors:
 
     def config_problems(self, name: str, config: Any) -> Iterable[tuple[str, str]]:
         return self._registry.config_problems(name, config) if name in self._mine else ()
+
+    def severity(self, name: str) -> Severity:
+        """What it is that nobody knows an executor: work may come to an engine that does, unless it would run here."""
+        return "error" if self._executes or not self._registry.is_enabled(name) else "warning"
 
 
 class Catalog:
@@ -93,10 +103,9 @@ class Catalog:
         #: What a version was when it was last looked at, and when that was.
         self._states: dict[str, tuple[float, str]] = {}
 
-    def check(self, source: DefinitionSource) -> tuple[Definition, list[Problem]]:
-        """Parse and validate. Raises DefinitionError with every problem; returns the warnings."""
-        definition, _, problems = self._compile(read_source(source), "", 0)
-        return definition, problems
+    def check(self, source: DefinitionSource) -> tuple[Definition, Plan, list[Problem]]:
+        """Parse and validate. Raises DefinitionError with every problem; the problems returned are warnings."""
+        return self._compile(read_source(source), "", 0)
 
     def register(self, source: DefinitionSource, *, activate: bool = False) -> Registered:
         """Store a definition by its content, once; the same content gives the same version again."""
@@ -244,13 +253,14 @@ class Catalog:
     def _compile(
         self, source: Mapping[str, Any] | str | bytes, definition_id: str, version: int
     ) -> tuple[Definition, Plan, list[Problem]]:
-        executors = _Executors(self._registry, [] if self._executes else self._advertised())
+        advertised = set[str]() if self._executes else self._advertised()
+        executors = _Executors(self._registry, advertised, executes=self._executes)
         return compile_definition(
             source,
             registry=executors,
             definition_id=definition_id,
             version=version,
-            executor_severity="error" if self._executes else "warning",
+            executor_severity=executors.severity,
             node_types=self._registry.node_types,
         )
 

@@ -19,7 +19,7 @@ from .node_types import Expansion, expand_node_types
 from .parser import Reading, read_definition
 from .plan import Plan
 from .problems import in_document_order
-from .validator import ExecutorCatalog, Severity, validate_analysis
+from .validator import ExecutorCatalog, SeverityOf, validate_analysis
 
 __all__ = ["build_plan", "compile_definition"]
 
@@ -44,7 +44,7 @@ def compile_definition(
     registry: ExecutorCatalog | None = None,
     definition_id: str = "",
     version: int = 0,
-    executor_severity: Severity = "error",
+    executor_severity: SeverityOf = "error",
     node_types: Mapping[str, Expansion] = MappingProxyType({}),
 ) -> tuple[Definition, Plan, list[Problem]]:
     """Parse, validate and plan a document; the problems returned are warnings.

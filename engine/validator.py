@@ -5,7 +5,7 @@ Pure: the executors that are known come in as a `registry`. Which code means wha
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Literal, Protocol, cast
 
 from .analysis import Analysis, analyse
@@ -17,9 +17,11 @@ from .problems import in_document_order, suggestion
 from .symbols import NodeSymbol
 from .validation_rules import check_definition, check_nodes
 
-__all__ = ["ExecutorCatalog", "Severity", "validate", "validate_analysis"]
+__all__ = ["ExecutorCatalog", "Severity", "SeverityOf", "validate", "validate_analysis"]
 
 Severity = Literal["error", "warning"]
+#: What an unknown executor is; by its name where some are refused and others not.
+SeverityOf = Severity | Callable[[str], Severity]
 
 
 class ExecutorCatalog(Protocol):
@@ -43,7 +45,10 @@ class ExecutorCatalog(Protocol):
 
 
 def validate(
-    definition: Definition, registry: ExecutorCatalog | None = None, *, executor_severity: Severity = "error"
+    definition: Definition,
+    registry: ExecutorCatalog | None = None,
+    *,
+    executor_severity: SeverityOf = "error",
 ) -> list[Problem]:
     """Every problem of the definition, in document order; empty = it may run.
 
@@ -59,7 +64,7 @@ def validate(
 
 
 def validate_analysis(
-    analysis: Analysis, registry: ExecutorCatalog | None = None, *, executor_severity: Severity = "error"
+    analysis: Analysis, registry: ExecutorCatalog | None = None, *, executor_severity: SeverityOf = "error"
 ) -> list[Problem]:
     """Like `validate`, for a definition that is analysed already; in no particular order."""
     problems = [
@@ -73,7 +78,7 @@ def validate_analysis(
 
 
 def _check_executors(
-    nodes: list[NodeSymbol], registry: ExecutorCatalog, severity: Severity
+    nodes: list[NodeSymbol], registry: ExecutorCatalog, severity_of: SeverityOf
 ) -> Iterable[Problem]:
     hints: dict[str, str] = {}
     for node in nodes:
@@ -88,6 +93,7 @@ def _check_executors(
             names = sorted(registry.names())
             hints[model.run] = suggestion(model.run, names, otherwise=f"{way_out}; known") or way_out
         message = f"no executor {model.run!r} is known here"
+        severity = severity_of if isinstance(severity_of, str) else severity_of(model.run)
         yield Problem(child(node.pointer, "run"), "unknown_executor", message, hints[model.run], severity)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -69,6 +69,17 @@ class WorkflowService:
         return draw(self.require_valid(path)[1], form)
 
     # --- with one
+
+    def check(self, document: Mapping[str, Any]) -> Checked:
+        """Every problem of a document where this process stands: warnings for executors that only others may have."""
+        from ..engine.translate import engine_errors
+
+        try:
+            with engine_errors():
+                definition, plan, warnings = self._stored.check(document)
+        except DefinitionError as exc:
+            return Checked(exc.problems, exc.name)
+        return Checked(tuple(warnings), definition.name, definition, plan)
 
     def register(self, path: Path, *, activate: bool = False) -> Registered:
         """Check and store a file's definition; the same content is stored once. Raises DefinitionError."""

@@ -8,10 +8,10 @@ from fastapi import Path, Query
 from pydantic import Field
 from starlette.responses import JSONResponse, Response
 
+from ....engine.errors import Problem
 from ....engine.outputs import iso
 from ....repositories.definitions import StoredDefinition
 from ....services.adhoc import definition_of
-from ....services.documents import check_document
 from ..problems import Refused
 from ..routing import Body, Called, Page, Size, needs, page_of, router_of
 
@@ -47,23 +47,22 @@ class StateChange(Body):
 
 @router.post("/definitions", status_code=201, openapi_extra=needs("define:definitions"))
 def register(body: NewDefinition, caller: Called) -> JSONResponse:
-    """Store a definition as a new version. The same content again is the version that it is already."""
+    """Store a definition as a new version. The same content again is the version that it is already.
+
+    `warnings` are problems that do not refuse it, such as an executor that no engine knows yet.
+    """
     found = caller.services.catalog.register(definition_of(body.definition), activate=body.activate)
     stored = _stored(caller, found.name, found.version)
-    return JSONResponse(
-        _entry(stored), 201, {"Location": f"definitions/{found.name}/versions/{found.version}"}
-    )
+    entry = {**_entry(stored), "warnings": [_problem(each) for each in found.warnings]}
+    return JSONResponse(entry, 201, {"Location": f"definitions/{found.name}/versions/{found.version}"})
 
 
 @router.post("/definitions/validate", openapi_extra=needs("read:definitions"))
 def validate(body: Document, caller: Called) -> dict[str, Any]:
     """Say everything that is wrong with a definition; nothing is stored."""
-    checked = check_document(definition_of(body.definition), caller.services.registry)
-    problems = [
-        {"pointer": each.pointer, "code": each.code, "detail": each.message, "hint": each.hint}
-        for each in checked.problems
-    ]
-    return {"valid": not problems, "name": checked.name, "problems": problems}
+    checked = caller.services.workflows.check(definition_of(body.definition))
+    problems = [_problem(each) for each in checked.problems]
+    return {"valid": checked.valid, "name": checked.name, "problems": problems}
 
 
 @router.get("/definitions", openapi_extra=needs("read:definitions"))
@@ -139,6 +138,16 @@ def _stored(caller: Called, name: str, version: int) -> StoredDefinition:
     if found is None:
         raise Refused(404, "not_found", f"there is no definition {name}@{version}.")
     return found
+
+
+def _problem(each: Problem) -> dict[str, Any]:
+    return {
+        "pointer": each.pointer,
+        "code": each.code,
+        "detail": each.message,
+        "hint": each.hint,
+        "severity": each.severity,
+    }
 
 
 def _entry(each: StoredDefinition) -> dict[str, Any]:
