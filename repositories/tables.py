@@ -40,6 +40,7 @@ from .records import (
     TaskState,
 )
 from .secret_tables import SECRETS
+from .webhook_tables import DELIVERIES, WEBHOOKS
 
 __all__ = [
     "API_KEYS",
@@ -47,6 +48,7 @@ __all__ = [
     "BLOBS",
     "CHECKPOINTS",
     "DEFINITIONS",
+    "DELIVERIES",
     "ENGINES",
     "FIRINGS",
     "INSTANCES",
@@ -69,6 +71,7 @@ __all__ = [
     "TASKS",
     "TRIGGERS",
     "VARS",
+    "WEBHOOKS",
     "Checkpoint",
     "Definition",
     "Engine",
