@@ -23,11 +23,14 @@ if TYPE_CHECKING:
     from .execution_service import ExecutionService
     from .explain import Explainer
     from .limits import LimitService
+    from .operations import Operations
     from .queues import QueueService
     from .schedules import SchedulerService
     from .secrets import SecretService
     from .statistics import StatisticsService
+    from .task_pages import TaskPages
     from .triggers import TriggerService
+    from .upkeep import Upkeep
     from .workflow_service import WorkflowService
 
 __all__ = ["DEFAULT_URL", "Options", "Services", "make_registry", "offline", "reading", "running"]
@@ -116,6 +119,30 @@ class Services:
         from .secrets import SecretService
 
         return SecretService(self.database)
+
+    @property
+    def operations(self) -> Operations:
+        """What one may do to runs. Raises EngineStopped when only the database was opened."""
+        from ..engine.errors import EngineStopped
+        from .operations import Operations
+
+        if self.engine is None:
+            raise EngineStopped("this process has no engine.")
+        return Operations(self.engine)
+
+    @property
+    def task_pages(self) -> TaskPages:
+        """Tasks across runs, and one with its course."""
+        from .task_pages import TaskPages
+
+        return TaskPages(self.database, self.catalog, self.engine)
+
+    @property
+    def upkeep(self) -> Upkeep:
+        """Runs as files, and deleting them."""
+        from .upkeep import Upkeep
+
+        return Upkeep(self.database)
 
     @property
     def statistics(self) -> StatisticsService:
