@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -134,11 +134,13 @@ def succeed_key(database: Database, key_id: str, successor: str, overlap_us: int
     return True
 
 
-def write_audit(database: Database, entry: Mapping[str, Any]) -> None:
-    """Add an entry; `seq` and `at` are given here."""
+def write_audit(database: Database, entries: Sequence[Mapping[str, Any]]) -> None:
+    """Add entries; `seq` and `at` are given here."""
     with database.write() as connection:
-        (seq,) = draw_numbers(connection, 1)
-        connection.execute(insert(AUDIT).values(**entry, seq=seq, at=clock(connection)))
+        numbers = draw_numbers(connection, len(entries))
+        now: int = connection.execute(select(clock(connection))).scalar_one()
+        rows = [{**entry, "seq": seq, "at": now} for seq, entry in zip(numbers, entries, strict=True)]
+        connection.execute(insert(AUDIT), rows)
 
 
 def audit_entries(database: Database, limit: int, before: int | None = None) -> list[AuditRow]:

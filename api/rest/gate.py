@@ -13,18 +13,23 @@ import uuid
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 from fastapi import Request
 from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
+from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
 from ...engine.membership import new_id
 from ...repositories import access_store
-from ...services.access.keys import Principal, read_token
+from ...repositories.database import Database
+from ...services.access.audit import AuditLog
+from ...services.access.keys import Principal
 from ...services.access.scopes import Need, allows
 from ...services.container import Services
 from ...services.namespaces import Namespaces
+from .callers import Callers, Unknown
 from .problems import Refused, response_of
 from .rates import Rates
 
@@ -44,8 +49,6 @@ _Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 _KEY_LENGTH: Final = 200
 #: A request that has had no answer for so long is nobody's any more: no route takes half of it.
 _ABANDONED_US: Final = 120_000_000
-#: Tokens that nobody has issued, per second and at once, from one address.
-_GUESSES: Final = (1.0, 20)
 _KEPT_HEADERS: Final = ("content-type", "location", "etag")
 
 
@@ -90,16 +93,17 @@ class Gate:
 
     def __init__(self, namespaces: Namespaces, *, authenticate: bool, rates: Rates) -> None:
         self._namespaces = namespaces
-        self._authenticate = authenticate
         self._rates = rates
-        self._guesses = Rates(*_GUESSES)
+        self.callers: Final = Callers(namespaces, rates, authenticate=authenticate)
+        #: An audit log for each database that is open.
+        self._audits: WeakKeyDictionary[Database, AuditLog] = WeakKeyDictionary()
 
     async def answer(self, request: Request, need: Need | None, inner: _Handler) -> Response:
         """Let a request through, or answer it with a problem."""
         try:
             if need is None:
                 return await inner(request)
-            principal = await self._principal(request)
+            principal = await self.recognise(request)
             return await self._allowed(request, principal, need, inner)
         except Exception as exc:  # noqa: BLE001 - every error becomes an answer; defects are logged there
             return response_of(request, exc)
@@ -107,7 +111,7 @@ class Gate:
     async def keyed(self, request: Request, inner: _Handler) -> Response:
         """Let in whoever has a valid key, with no leave to do anything: `inner` asks for every scope itself."""
         try:
-            principal = await self._principal(request)
+            principal = await self.recognise(request)
             self._rates.spend(f"key:{principal.namespace}:{principal.key_id}")
             request.scope["strataflow.caller"] = Caller(
                 principal, self._namespaces.services(principal.namespace)
@@ -124,28 +128,17 @@ class Gate:
         """Note in the audit log what a keyed call did, or was not allowed to do; `what` says more of it."""
         await self._remember(request, caller_of(request), action, status, what)
 
-    async def _principal(self, request: Request) -> Principal:
-        if not self._authenticate:
-            return Principal(self._namespaces.names[0], None, "anybody on this machine", ("*:*",))
-        scheme, _, text = request.headers.get("authorization", "").partition(" ")
-        token = read_token(text.strip()) if scheme.lower() == "bearer" else None
-        found = None
-        served = token is not None and self._namespaces.serves(token.namespace)
-        if token is not None and served:
-            keys = self._namespaces.keys(token.namespace)
-            found = await run_in_threadpool(keys.authenticate, token)
-        if found is None:
-            address = request.client.host if request.client else ""
-            self._rates.spend(f"address:{address}")
-            if token is not None and served:
-                self._guesses.spend(address)
-                nobody = Principal(token.namespace, None, "nobody", ())
-                caller = Caller(nobody, self._namespaces.services(token.namespace))
+    async def recognise(self, request: HTTPConnection) -> Principal:
+        """Who calls, over HTTP or a WebSocket. Raises Refused; what claims to be a key of ours is remembered."""
+        authorization = request.headers.get("authorization", "")
+        try:
+            return await self.callers.recognise(authorization, request.client.host if request.client else "")
+        except Unknown as unknown:
+            if unknown.namespace is not None:
+                nobody = Principal(unknown.namespace, None, "nobody", ())
+                caller = Caller(nobody, self._namespaces.services(unknown.namespace))
                 await self._remember(request, caller, "authenticate", 401)
-            detail = "this call needs a valid API key."
-            hint = "Send `Authorization: Bearer TOKEN`; `strataflow keys create` makes one."
-            raise Refused(401, "unauthenticated", detail, hint=hint, headers={"WWW-Authenticate": "Bearer"})
-        return found
+            raise
 
     async def _allowed(self, request: Request, principal: Principal, need: Need, inner: _Handler) -> Response:
         self._rates.spend(f"key:{principal.namespace}:{principal.key_id}")
@@ -158,6 +151,8 @@ class Gate:
         if need.verb == "read":
             return _tagged(request, await inner(request))
         response = await self._once(request, caller, inner)
+        if need.resource == "keys":
+            self.callers.forget()
         await self._remember(request, caller, str(need), response.status_code)
         return response
 
@@ -200,19 +195,21 @@ class Gate:
         return response
 
     async def _remember(
-        self, request: Request, caller: Caller, action: str, status: int, what: str = ""
+        self, request: HTTPConnection, caller: Caller, action: str, status: int, what: str = ""
     ) -> None:
         outcome = "denied" if status in {401, 403} else "done" if status < 400 else "failed"
         entry = {
             "key_id": caller.principal.key_id,
             "who": caller.principal.who,
             "action": action,
-            "target": f"{request.method} {request.url.path} {what}".rstrip()[:500],
+            "target": f"{request.scope.get('method', 'WEBSOCKET')} {request.url.path} {what}".rstrip()[:500],
             "outcome": outcome,
             "status": status,
             "request_id": request.state.request_id,
         }
-        await run_in_threadpool(access_store.write_audit, caller.services.database, entry)
+        database = caller.services.database
+        audit = self._audits.setdefault(database, AuditLog(database))
+        await run_in_threadpool(audit.write, entry)
 
 
 async def _answered(request: Request, inner: _Handler) -> Response:

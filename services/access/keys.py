@@ -13,7 +13,7 @@ import re
 import secrets
 import uuid
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from ...engine.errors import InputError, NotFound, Problem
@@ -51,6 +51,8 @@ class Principal:
     key_id: str | None
     who: str
     scopes: tuple[str, ...]
+    #: Seconds until the key expires, when it was looked at.
+    left_s: float | None = field(default=None, compare=False)
 
 
 @dataclass(slots=True, frozen=True)
@@ -164,7 +166,8 @@ class KeyService:
         matches = hmac.compare_digest(known, _hash(token.secret))  # whatever is known, the same work is done
         if row is None or not matches or _state(row, now) != "active":
             return None
-        return Principal(self._namespace, row.id, row.name, tuple(json.loads(row.scopes)))
+        left_s = None if row.expires_at is None else (row.expires_at - now) / _MICROSECONDS
+        return Principal(self._namespace, row.id, row.name, tuple(json.loads(row.scopes)), left_s)
 
     def _found(self, key_id: str) -> tuple[KeyRow, int]:
         try:

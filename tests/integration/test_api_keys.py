@@ -128,8 +128,7 @@ def test_what_is_remembered_of_calls_goes_in_time(keys: KeyService, db_url: str)
         "status": 403,
         "request_id": "1",
     }
-    for _ in range(3):
-        access_store.write_audit(database, entry)
+    access_store.write_audit(database, [entry] * 3)
     begun = access_store.begin_request(database, "-", "k", "print", made=new_id(), abandoned_us=60_000_000)
     access_store.answer_request(database, "-", "k", status=201, headers="{}", body="x" * 3_000_000)
     long_ago, soon = 0, time.time_ns() // 1_000 + 60_000_000

@@ -13,6 +13,7 @@ from strataflow.api.rest.app import ServerLimits
 from strataflow.api.rest.gate import NEED, PUBLIC, GuardedRoute
 from strataflow.repositories.access_tables import REQUESTS
 from strataflow.repositories.database import Database
+from strataflow.services.access.keys import KeyService
 from strataflow.services.access.scopes import RESOURCES, VERBS
 from tests.integration.kit import until
 from tests.rest.conftest import API, GATED, HELLO, Serve, Served
@@ -160,6 +161,16 @@ def test_new_runs_of_old_ones_are_made_once(api: Served, token: str, what: str) 
     again = api("POST", call, token=token, status=201, json=body, headers=headers).json()
     assert again["id"] == first["id"]
     assert len(api("GET", "/instances", token=token).json()["items"]) == 2
+
+
+def test_a_key_that_another_process_revokes_is_soon_worthless(api: Served) -> None:
+    """What was found of a key is believed for a second, and no longer."""
+    token = api.token()
+    key = api("GET", "/keys", token=token, status=200).json()["items"][0]["id"]
+    database = Database(api.urls["main"])
+    KeyService(database, "main").revoke(key)
+    database.close()
+    until(lambda: api("GET", "/instances", token=token).status_code == 401)
 
 
 def test_guessing_is_slow_and_remembered(api: Served, token: str) -> None:
