@@ -32,6 +32,7 @@ from .membership import Membership
 from .observers import BatchObserver, Observers
 from .outputs import OutputReader
 from .plans import PlanCache
+from .probe import Probe
 from .recovery import RecoveryManager
 from .scheduler import TaskScheduler
 from .schedules import Scheduler
@@ -115,6 +116,7 @@ class Parts:
             Loop("watermarks", Watermarks(self.database).run_once, config.recovery_s),
         )
         self.loop_thread = _LoopThread()
+        self.probe = Probe(self)
 
     def _make_spans(self) -> SpanSender | None:
         if self.config.tracing is None:
@@ -168,8 +170,11 @@ class Parts:
     def loop_ages(self) -> dict[str, float]:
         """Seconds since each loop that runs here last came round without an error."""
         now = time.monotonic()
-        running = self.background if self.config.executes else ()
-        return {loop.name: now - loop.last_progress for loop in running}
+        found = {"heartbeat": self.heartbeat.last_progress}
+        if self.config.executes:
+            found["scheduler"] = self.scheduler.loop.last_progress
+            found |= {loop.name: loop.last_progress for loop in self.background}
+        return {name: now - at for name, at in found.items()}
 
     def start(self) -> None:
         """Start the threads, the writer first."""
@@ -186,10 +191,13 @@ class Parts:
                 loop.start()
             self.scheduler.start()
         self.ears.start()
+        if self.metrics is not None:
+            self.metrics.attach(self.probe)
 
     def stop(self, grace_s: float) -> None:
         """Claiming first, then running work, then the writer, then the lease, the database last."""
         steps: tuple[Callable[[], object], ...] = (
+            self._detach,
             self.scheduler.stop_claiming,
             *(loop.stop for loop in self.background),
             self.ears.stop,
@@ -216,6 +224,10 @@ class Parts:
                 first = first or exc
         if first is not None:
             raise first
+
+    def _detach(self) -> None:
+        if self.metrics is not None:
+            self.metrics.detach(self.probe)
 
     def _end_work(self, grace_s: float) -> None:
         if not self._quiet_within(grace_s):

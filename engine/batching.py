@@ -96,3 +96,5 @@ class BatchReport:
     paused: frozenset[str] = frozenset()
     #: What this batch told other instances: to be submitted at once, or found by whoever looks.
     messages: list[MessageRow] = field(default_factory=list[MessageRow])
+    #: How long the transaction took, its commit included; 0.0 where nobody measured.
+    seconds: float = 0.0

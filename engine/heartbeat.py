@@ -47,6 +47,11 @@ class Heartbeat:
         self.membership = self._register()
         self._loop = Loop("heartbeat", self._beat, min(1.0, config.lease.ttl_s / 4))
 
+    @property
+    def last_progress(self) -> float:
+        """When it last came round without an error, by `time.monotonic()`."""
+        return self._loop.last_progress
+
     def start(self) -> None:
         """Begin to renew."""
         self._loop.start()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
@@ -20,6 +22,10 @@ class BatchObserver(Protocol):
         """One transaction is durable; `held` executor slots are in use."""
         ...
 
+    def record_fenced(self) -> None:
+        """The database says that this engine is dead."""
+        ...
+
 
 class Observers:
     """Those of one engine. What one of them raises is logged; the batch counts all the same."""
@@ -30,7 +36,16 @@ class Observers:
     def record_batch(self, report: BatchReport, *, held: int) -> None:
         """Tell all of them."""
         for observer in self._observers:
-            try:
-                observer.record_batch(report, held=held)
-            except Exception:
-                log.exception("an observer of batches failed", extra={"action": "observer_failed"})
+            _safely(partial(observer.record_batch, report, held=held))
+
+    def record_fenced(self) -> None:
+        """Tell all of them."""
+        for observer in self._observers:
+            _safely(observer.record_fenced)
+
+
+def _safely(tell: Callable[[], None]) -> None:
+    try:
+        tell()
+    except Exception:
+        log.exception("an observer of batches failed", extra={"action": "observer_failed"})

@@ -108,14 +108,14 @@ class TaskScheduler:
         self.accepting = config.executes
         #: True while other processes may be interested in what this one does.
         self.others_alive = True
-        self._loop = Loop("scheduler", self._come_round, config.poll_s)
+        self.loop = Loop("scheduler", self._come_round, config.poll_s)
 
     # --- life
 
     def start(self) -> None:
         """Begin to look for work; a client never does."""
         if self._config.executes:
-            self._loop.start()
+            self.loop.start()
 
     def stop_claiming(self) -> None:
         """Take nothing new; what runs goes on."""
@@ -123,7 +123,7 @@ class TaskScheduler:
 
     def stop(self) -> None:
         """End the scheduler's own loop."""
-        self._loop.stop()
+        self.loop.stop()
 
     @property
     def held(self) -> int:
@@ -149,10 +149,10 @@ class TaskScheduler:
         if self._database.url.dialect == "sqlite":
             own, asks = self._own.noticed()
             if asks:
-                self._loop.wake()
+                self.loop.wake()
             return not own
         if hint == READY:
-            self._loop.wake()
+            self.loop.wake()
         return True
 
     def _come_round(self) -> float | None:
@@ -305,7 +305,7 @@ class TaskScheduler:
         wake = report.wake_at
         if wake is not None and (self._next_wake is None or wake < self._next_wake):
             self._next_wake = wake
-            self._loop.wake()
+            self.loop.wake()
         free = self._config.slots - len(self._held)
         if self.accepting and self._waiting is not None and free > 0 and not report.ready_elsewhere:
             self._poke()
@@ -317,6 +317,8 @@ class TaskScheduler:
         """The database says this membership is dead."""
         self._lost(member)
         self._forget_now()
+        if self._observers is not None:
+            self._observers.record_fenced()
 
     def forget_held(self) -> None:
         """What this engine held is lost or was stopped; any thread may say so, the writer's forgets between batches."""

@@ -115,6 +115,9 @@ class SpanSender:
         if found:
             self._put(found)
 
+    def record_fenced(self) -> None:
+        """What was lost is told of by those who take it over."""
+
     def _put(self, found: list[_Ended]) -> None:
         size = sum(each.size for each in found)
         with self._signal:

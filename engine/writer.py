@@ -152,6 +152,7 @@ class _Runner:
             self._disconnect()
             raise
         member.renewed(begun)
+        report.seconds = time.monotonic() - begun
         self._elsewhere = report.ready_elsewhere
         self._listener.committed(report)
         for definition_id, waiting in report.unplanned.items():

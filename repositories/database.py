@@ -116,6 +116,15 @@ class Database:
                 with connection.begin():
                     yield connection
 
+    def connections(self) -> dict[str, tuple[int, int]]:
+        """Connections in use, and at most, of the pools for reads and for writes."""
+        pools = {"read": self._reads.pool, "write": self._writes.pool}
+        return {
+            name: (pool.checkedout(), pool.size())
+            for name, pool in pools.items()
+            if isinstance(pool, QueuePool)
+        }
+
     def close(self) -> None:
         """Close every pooled connection; one in use closes when it is given back, and so does one opened later."""
         self._closed = True

@@ -87,7 +87,7 @@ def test_who_cannot_be_taken_now_slows_nobody_down(flow: Flow) -> None:
     gate = flow.start({"a": {"run": "t.gate", "with": {"gate": "x"}}})
     until(lambda: flow.state(gate, "a") == "running")
     stuck = flow.start({"a": {"run": "t.echo", "with": 1, "queue": "mail"}})
-    flow.engine.parts.scheduler._loop.wake()
+    flow.engine.parts.scheduler.loop.wake()
     until(lambda: flow.state(stuck, "a") == "blocked")
     control_store.set_queue(database, "mail", state="paused")
     flow.probe.gate("x").set()
@@ -95,7 +95,7 @@ def test_who_cannot_be_taken_now_slows_nobody_down(flow: Flow) -> None:
     chain = {"m": {"loop": {"times": 5}, "do": {"run": "t.echo", "with": 1}}}
     assert flow.run(chain).state == "completed"
     control_store.set_queue(database, "mail", state="active")
-    flow.engine.parts.scheduler._loop.wake()
+    flow.engine.parts.scheduler.loop.wake()
     assert flow.wait(stuck).state == "completed"
 
 
