@@ -16,7 +16,18 @@ from .readmodels import HistoryRow, LogEntry, chunks, columns_of, page_size, uui
 from .records import VarRow
 from .tables import BLOBS, CHECKPOINTS, JOURNAL, LOGS, PROGRESS, VARS
 
-__all__ = ["LEVELS", "blob", "blobs", "checkpoint", "history", "logs", "progress", "progress_lines", "vars"]
+__all__ = [
+    "LEVELS",
+    "blob",
+    "blobs",
+    "checkpoint",
+    "history",
+    "logs",
+    "progress",
+    "progress_lines",
+    "progress_of",
+    "vars",
+]
 
 #: Least severe first; a level that is none of these is shown only when no level is asked for.
 LEVELS: Final = ("debug", "info", "warning", "error", "critical")
@@ -104,6 +115,15 @@ def progress(
     if after is not None:
         page = page.where(PROGRESS.c.path > after)
     return [ProgressRow(*row) for row in connection.execute(page)]
+
+
+def progress_of(connection: Connection, instance_id: str, path: str) -> ProgressRow | None:
+    """Give what one task last reported."""
+    told = select(*columns_of(PROGRESS, ProgressRow)).where(
+        PROGRESS.c.instance_id == uuid_text(instance_id), PROGRESS.c.path == path
+    )
+    row = connection.execute(told).first()
+    return None if row is None else ProgressRow(*row)
 
 
 def blob(connection: Connection, instance_id: str, key: str) -> str | None:

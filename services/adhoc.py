@@ -13,8 +13,10 @@ from .documents import read_document
 
 if TYPE_CHECKING:
     from ..engine.workflow_engine import WorkflowEngine
+    from .execution_service import ExecutionService
+    from .workflow_service import WorkflowService
 
-__all__ = ["definition_of", "is_step_list", "read_spec", "run_ad_hoc"]
+__all__ = ["definition_of", "is_step_list", "read_spec", "record_of", "run_ad_hoc"]
 
 
 def is_step_list(document: object) -> bool:
@@ -55,3 +57,31 @@ def run_ad_hoc(
     """
     document = read_spec(task_spec) if isinstance(task_spec, Path) else task_spec
     return engine.start_now(definition_of(document), inputs, options=options or StartOptions())
+
+
+def record_of(executions: ExecutionService, workflows: WorkflowService, task_id: str) -> dict[str, Any]:
+    """A task with its definition, inputs, state and steps, as the API gives it. Raises NotFound."""
+    status, seen = executions.status(task_id), executions.live(task_id).read()
+    steps = [
+        {
+            "name": node.name,
+            "state": None if node.state is None else node.state.value,
+            "attempt": node.attempt,
+            "executor": node.executor,
+        }
+        for node in seen.nodes
+    ]
+    return {
+        "task_id": status.id,
+        "name": status.name,
+        "version": status.version,
+        "definition": workflows.stored_document(f"{status.name}@{status.version}"),
+        "inputs": status.inputs,
+        "state": status.state.value,
+        "steps": steps,
+        "output": status.output,
+        "error": status.error,
+        "created_at": status.created_at,
+        "started_at": status.started_at,
+        "ended_at": status.ended_at,
+    }

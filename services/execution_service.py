@@ -85,6 +85,15 @@ class ExecutionService:
             except PrefixAmbiguous as exc:
                 raise NotFound(f"{exc}.", hint="Write more of the id.") from exc
 
+    def known(self, instance_id: str) -> str:
+        """The id as it is, of an instance that there is. Raises NotFound."""
+        with engine_errors(), self._database.read() as connection:
+            if views.state_of(connection, instance_id) is None:
+                raise NotFound(
+                    f"there is no instance {instance_id}.", hint="`strataflow list` shows what there is."
+                )
+        return instance_id
+
     def status(self, instance_id: str) -> WorkflowStatus:
         """One instance with its inputs and its result. Raises NotFound."""
         with engine_errors():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ..engine.translate import engine_errors
 from ..repositories.log_retention import LINES_AT_ONCE, RUNS_AT_ONCE, delete_lines, logged_runs
@@ -13,7 +13,10 @@ if TYPE_CHECKING:
     from ..repositories.database import Database
     from ..repositories.records import InstanceState
 
-__all__ = ["purge_logs"]
+__all__ = ["delete_logs", "purge_logs"]
+
+#: After everything.
+_END: Final = 2**63 - 1
 
 
 def purge_logs(
@@ -34,3 +37,12 @@ def purge_logs(
         if len(page) < RUNS_AT_ONCE:
             return
         after = page[-1]
+
+
+def delete_logs(database: Database, instance_id: str, before: int | None = None) -> Iterator[int]:
+    """Delete one run's log lines, all or those before an instant; gives how many each transaction deleted."""
+    gone = LINES_AT_ONCE
+    while gone >= LINES_AT_ONCE:
+        with engine_errors():
+            gone = delete_lines(database, [instance_id], _END if before is None else before)
+        yield gone

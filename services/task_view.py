@@ -13,8 +13,10 @@ from ..engine.errors import ExpressionError, NotFound
 from ..engine.outputs import OutputReader, iso
 from ..engine.payload import decode
 from ..engine.plan import Plan
+from ..engine.translate import engine_errors
 from ..repositories import views
 from ..repositories.database import Database
+from ..repositories.readmodels import InstanceView
 from ..repositories.records import TaskRow, TaskState
 from .inputs_view import InputsView
 
@@ -114,6 +116,14 @@ class TaskViews:
             if len(rows) < _PAGE:
                 return
             after = rows[-1].path
+
+    def one(self, instance: InstanceView, row: TaskRow) -> TaskView:
+        """One task of a run, with what it got and what it gave."""
+        with engine_errors():
+            plan = self._catalog.plan(instance.definition_id)
+            got = InputsView(self._database, plan, instance).of([row])
+            with self._database.read() as connection:
+                return self._view(connection, plan, row, got.get(row.path), output=True)
 
     def _view(self, connection: Any, plan: Plan, row: TaskRow, got: Any, *, output: bool) -> TaskView:
         error = decode(row.error) if row.error else None

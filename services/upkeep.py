@@ -16,8 +16,10 @@ from ..repositories import views
 from ..repositories.records import TERMINAL_INSTANCE_STATES, InstanceState
 from ..repositories.retention import RETENTION_BATCH, delete_ended, delete_instance
 from ..repositories.transfer import DamagedExport, Numbered, TransferRefused, export_rows, import_rows
+from .documents import check_document
 
 if TYPE_CHECKING:
+    from ..executors.registry import ExecutorRegistry
     from ..repositories.database import Database
 
 __all__ = ["Upkeep"]
@@ -49,8 +51,11 @@ class Upkeep:
         out.write(_line({_TRAILER: rows}))
         return rows.total()
 
-    def load(self, source: Iterable[str]) -> str:
-        """Read a run that `export` wrote; gives its id. Raises Conflict when it is there already."""
+    def load(self, source: Iterable[str], *, registry: ExecutorRegistry | None = None) -> str:
+        """Read a run that `export` wrote; gives its id. Raises Conflict when it is there already.
+
+        With `registry` its definition has to be one that this process would store: DefinitionError otherwise.
+        """
         lines = iter(source)
         with engine_errors():
             try:
@@ -58,7 +63,7 @@ class Upkeep:
                     raise RequestError(
                         "this is no export of a run.", hint="`strataflow export ID` writes one."
                     )
-                return import_rows(self._database, _definition_first(_records(lines)))
+                return import_rows(self._database, _definition_first(_records(lines), registry))
             except TransferRefused as exc:
                 raise Conflict(f"{exc}.") from exc
             except DamagedExport as exc:
@@ -147,17 +152,19 @@ def _compare(number: int, counts: Any, found: Counter[str]) -> None:
     raise DamagedExport(number, f"rows are missing, or are too many: {', '.join(differ) or 'no counts'}")
 
 
-def _definition_first(records: Iterator[Numbered]) -> Iterator[Numbered]:
+def _definition_first(
+    records: Iterator[Numbered], registry: ExecutorRegistry | None
+) -> Iterator[Numbered]:
     """Let the rows pass when the first is a definition that this release can read, and has the hash it says."""
     first = next(records, None)
     if first is not None:
         if first.table == "definitions" and isinstance(first.row, dict):
-            _check_definition(first.line, cast("dict[str, Any]", first.row))
+            _check_definition(first.line, cast("dict[str, Any]", first.row), registry)
         yield first
     yield from records
 
 
-def _check_definition(line: int, row: dict[str, Any]) -> None:
+def _check_definition(line: int, row: dict[str, Any], registry: ExecutorRegistry | None) -> None:
     body = row.get("body")
     if not isinstance(body, str):
         return  # refused as a row
@@ -168,5 +175,9 @@ def _check_definition(line: int, row: dict[str, Any]) -> None:
     except (DefinitionError, UnicodeEncodeError) as exc:
         told = exc.problems[0] if isinstance(exc, DefinitionError) else exc
         raise DamagedExport(line, f"the definition is not valid here: {told}") from exc
+    if registry is not None:
+        checked = check_document(body.encode(), registry)
+        if not checked.valid:
+            raise DefinitionError(checked.problems, name=checked.name)
     if definition.name != row.get("name"):
         raise DamagedExport(line, f"the definition's own name is {definition.name!r}")

@@ -23,6 +23,8 @@ FILLED = {
     "{name}": "hello",
     "{version}": "1",
     "{operation}": "pause",
+    "{path}": "a",
+    "{task_id}": "0190a000-0000-7000-8000-000000000001",
 }
 
 

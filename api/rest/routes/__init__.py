@@ -6,7 +6,7 @@ from typing import Final
 
 from fastapi import APIRouter
 
-from . import access, definitions, instances, operations, secrets, system
+from . import access, adhoc, definitions, instances, logs, operations, secrets, system, tasks
 
 __all__ = ["ROUTERS"]
 
@@ -14,6 +14,9 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     definitions.router,
     instances.router,
     operations.router,
+    tasks.router,
+    adhoc.router,
+    logs.router,
     access.router,
     secrets.router,
     system.router,

@@ -1,79 +1,79 @@
-"""Runs: start, list, look at, operate. A run is an instance of a definition."""
+"""Runs: start, list, look at. A run is an instance of a definition."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal
 
 from fastapi import Path, Query
-from pydantic import Field
-from starlette.responses import JSONResponse
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import JSONResponse, Response
 
-from ....engine.errors import WaitTimeout
 from ....engine.outputs import iso
 from ....engine.payload import decode
 from ....engine.starts import StartOptions
+from ....engine.status import WorkflowStatus
 from ....repositories.filters import InstanceFilter
-from ....repositories.readmodels import HistoryRow, InstanceSummary, LogEntry
-from ....repositories.records import InstanceState, TaskState
+from ....repositories.readmodels import HistoryRow, InstanceSummary
+from ....repositories.records import InstanceState
 from ....services.adhoc import definition_of
+from ....services.live import Snapshot
+from ..models import instances as models
 from ..problems import Refused
-from ..routing import Body, Called, Page, Size, instant_of, needs, page_of, router_of, seconds_of
+from ..routing import (
+    After,
+    Called,
+    Page,
+    Seq,
+    Size,
+    cursor_of,
+    instant_of,
+    needs,
+    page_of,
+    place_of,
+    router_of,
+    seconds_of,
+)
+from ..spooling import LINES, spooled
+from ..waiting import Wait, wait_for_instance
+from .selecting import TAG, Label, Tag, labels_of, tags_of
 
-__all__ = ["router"]
+__all__ = ["router", "status_json"]
 
 router: Final = router_of("instances")
 Id = Annotated[str, Path(alias="id", description="An instance's id.")]
-_MICROSECONDS: Final = 1_000_000
-#: Nobody waits longer than this in one call.
-_LONGEST_WAIT_S: Final = 60.0
-_LOG_LEVELS = Literal["debug", "info", "warning", "error", "critical"]
-Wait = Annotated[
-    str | None, Query(description="Wait so long for its end before answering, at most 60s.", examples=["30s"])
-]
-
-
-class Start(Body):
-    """What to start, and how."""
-
-    definition: str | dict[str, Any] = Field(
-        description="`name`, `name@3`, or a definition that nobody has registered.", examples=["hello"]
-    )
-    inputs: Any = None
-    key: str | None = Field(default=None, description="The same key again is the same run.")
-    mutex: str | None = Field(default=None, description="At most one live run of this definition and mutex.")
-    on_duplicate: Literal["return_existing", "reject", "queue"] | None = None
-    labels: dict[str, str] = Field(default_factory=dict)
-    start_at: datetime | None = None
-    expires_at: datetime | None = None
-    queue: str | None = None
-    priority: int | None = None
 
 
 # --- starting
 
 
-@router.post("/instances", status_code=201, openapi_extra=needs("start:instances"))
-async def start(body: Start, caller: Called, wait: Wait = None) -> JSONResponse:
+@router.post(
+    "/instances", status_code=201, openapi_extra=needs("start:instances"), response_model=models.Instance
+)
+async def start_instance(body: models.Start, caller: Called, wait: Wait = None) -> JSONResponse:
     """Start a run; it is durable when this answers. An `Idempotency-Key`, or `key`, makes repeating safe."""
-    from starlette.concurrency import run_in_threadpool
-
     instance_id = await run_in_threadpool(_start, body, caller)
     if wait is not None:
-        await _wait(caller, instance_id, wait)
+        await wait_for_instance(caller, instance_id, wait)
     status = await run_in_threadpool(caller.services.executions.status, instance_id)
-    return JSONResponse(status.as_json(), 201, {"Location": f"instances/{instance_id}"})
+    return JSONResponse(status_json(status), 201, {"Location": f"instances/{instance_id}"})
 
 
-def _start(body: Start, caller: Called) -> str:
+def _start(body: models.Start, caller: Called) -> str:
     services = caller.services
+    begin = None if body.delay is None else seconds_of(body.delay, "/body/delay")
+    end = None if body.expires_in is None else seconds_of(body.expires_in, "/body/expires_in")
+    for name, both in (("delay", (begin, body.start_at)), ("expires_in", (end, body.expires_at))):
+        if None not in both:
+            raise Refused(422, "request", f"/body/{name}: give a time or an instant, not both.")
     options = StartOptions(
         key=body.key,
         mutex=body.mutex,
         on_duplicate=body.on_duplicate,
-        labels=body.labels,
-        start_at=body.start_at,
-        expires_at=body.expires_at,
+        labels=body.labels | {f"{TAG}{tag}": "1" for tag in body.tags},
+        start_at=body.start_at if begin is None else begin,
+        expires_at=body.expires_at if end is None else end,
         queue=body.queue,
         priority=body.priority,
         id=caller.new_id,
@@ -86,75 +86,74 @@ def _start(body: Start, caller: Called) -> str:
     return services.executions.start(source, body.inputs, options=options)
 
 
-async def _wait(caller: Called, instance_id: str, text: str) -> None:
-    seconds = seconds_of(text, "/query/wait")
-    engine = caller.services.engine
-    if engine is None:
-        raise Refused(503, "stopped", "this process has no engine.")
-    try:
-        await engine.wait(instance_id, min(seconds, _LONGEST_WAIT_S))
-    except WaitTimeout:
-        return  # the answer says how it stands
-
-
 # --- looking
 
 
 @router.get("/instances", openapi_extra=needs("read:instances"))
-def listed(
+def list_instances(
     caller: Called,
     *,
     size: Size = 100,
     state: Annotated[list[InstanceState] | None, Query(description="Only in these states.")] = None,
     name: Annotated[str | None, Query(description="Only of this definition.")] = None,
-    version: Annotated[int | None, Query(ge=1)] = None,
-    key: str | None = None,
-    label: Annotated[list[str] | None, Query(description="NAME=VALUE", examples=[["team=a"]])] = None,
+    version: Annotated[
+        int | None, Query(ge=1, le=2**31 - 1, description="Only of this version of it.")
+    ] = None,
+    key: Annotated[str | None, Query(description="Only what was started under this key.")] = None,
+    label: Label = None,
+    tag: Tag = None,
+    id_prefix: Annotated[
+        str | None, Query(max_length=36, description="Only ids that begin so.", examples=["01a1fb96"])
+    ] = None,
     parent: Annotated[str | None, Query(description="Only children of this run.")] = None,
-    created_after: datetime | None = None,
-    created_before: datetime | None = None,
+    roots: Annotated[bool, Query(description="Only what no other run has started.")] = False,
+    created_after: Annotated[datetime | None, Query(description="Made at this instant or later.")] = None,
+    created_before: Annotated[datetime | None, Query(description="Made before this instant.")] = None,
     sort: Annotated[
         Literal["-created", "created"], Query(description="Newest or oldest first.")
     ] = "-created",
-    after: Annotated[str | None, Query(description="`next` of the page before.")] = None,
-) -> Page:
+    after: After = None,
+) -> Page[models.InstanceSummary]:
     """List runs, by when they were made."""
     where = InstanceFilter(
         states=frozenset(state or ()),
         name=name,
         version=version,
         key=key,
-        labels=_labels(label or []),
+        labels=labels_of(label),
+        label_names=tags_of(tag),
+        id_prefix=id_prefix,
         parent_id=parent,
+        roots=roots,
         created_after=instant_of(created_after),
         created_before=instant_of(created_before),
     )
+    place = place_of(after, int, str)
     found = caller.services.executions.instances(
-        where=where,
-        after=_cursor(after) if after else None,
-        oldest_first=sort == "created",
-        page_size=size + 1,
+        where=where, after=(place[0], place[1]) if place else None, oldest_first=sort == "created"
     )
-    return page_of(found, size, _summary, lambda each: f"{each.created_at}_{each.id}")
+    return page_of(found, size, _summary, lambda each: cursor_of(*each.cursor))
 
 
-@router.get("/instances/{id}", openapi_extra=needs("read:instances"))
-async def shown(instance_id: Id, caller: Called, wait: Wait = None) -> dict[str, Any]:
+@router.get("/instances/{id}", openapi_extra=needs("read:instances"), response_model=models.Instance)
+async def get_instance(instance_id: Id, caller: Called, wait: Wait = None) -> dict[str, Any]:
     """Give a run with its inputs and its result."""
-    from starlette.concurrency import run_in_threadpool
-
     executions = caller.services.executions
     found = await run_in_threadpool(executions.status, instance_id)
     if wait is not None and not found.ended:
-        await _wait(caller, instance_id, wait)
+        await wait_for_instance(caller, instance_id, wait)
         found = await run_in_threadpool(executions.status, instance_id)
-    return {**found.as_json(), "key": found.key, "reason": found.reason}
+    return status_json(found)
 
 
 @router.get("/instances/{id}/output", openapi_extra=needs("read:instances"))
-def output(instance_id: Id, caller: Called) -> Any:
+async def get_instance_output(instance_id: Id, caller: Called, wait: Wait = None) -> Any:
     """Give a run's result alone. 409 while it has none."""
-    found = caller.services.executions.status(instance_id)
+    executions = caller.services.executions
+    found = await run_in_threadpool(executions.status, instance_id)
+    if wait is not None and not found.ended:
+        await wait_for_instance(caller, instance_id, wait)
+        found = await run_in_threadpool(executions.status, instance_id)
     if found.state is not InstanceState.COMPLETED:
         raise Refused(
             409, "conflict", f"the run is {found.state}: it has no output.", hint="Read the run itself."
@@ -162,80 +161,52 @@ def output(instance_id: Id, caller: Called) -> Any:
     return found.output
 
 
-@router.get("/instances/{id}/tasks", openapi_extra=needs("read:tasks"))
-def tasks(
-    instance_id: Id,
-    caller: Called,
-    *,
-    size: Size = 100,
-    state: TaskState | None = None,
-    under: Annotated[str | None, Query(description="Only inside this task.")] = None,
-    after: Annotated[str, Query(description="`next` of the page before.")] = "",
-) -> Page:
-    """List a run's tasks in path order, each with what it got and what it gave."""
-    found = caller.services.executions.tasks(instance_id, state=state, under=under, after=after)
-    return page_of(found, size, lambda each: each.as_json(), lambda each: each.path)
+@router.get("/instances/{id}/live", openapi_extra=needs("read:instances"), response_model=models.InstanceLive)
+def get_instance_live(instance_id: Id, caller: Called) -> dict[str, Any]:
+    """Give a run at a glance: its outermost nodes, how far they are. Made to be asked often."""
+    return _live(caller.services.executions.live(_known(caller, instance_id)).read())
 
 
 @router.get("/instances/{id}/history", openapi_extra=needs("read:instances"))
-def history(
-    instance_id: Id, caller: Called, size: Size = 100, after: Annotated[int, Query(ge=0)] = 0
-) -> Page:
+def list_instance_history(
+    instance_id: Id, caller: Called, size: Size = 100, after: Seq = 0
+) -> Page[models.Transition]:
     """List every transition of a run, in order."""
-    found = caller.services.executions.history(_known(caller, instance_id), after=after, page_size=size + 1)
+    found = caller.services.executions.history(_known(caller, instance_id), after=after)
     return page_of(found, size, _transition, lambda each: str(each.seq))
 
 
-@router.get("/instances/{id}/logs", openapi_extra=needs("read:logs"))
-def logs(
-    instance_id: Id,
-    caller: Called,
-    *,
-    size: Size = 100,
-    path: str | None = None,
-    level: _LOG_LEVELS | None = None,
-    search: Annotated[str | None, Query(max_length=200)] = None,
-    after: Annotated[int, Query(ge=0)] = 0,
-) -> Page:
-    """List what a run's tasks have logged, in order."""
-    executions = caller.services.executions
-    found = executions.logs(
-        _known(caller, instance_id), path=path, level=level, search=search, after=after, page_size=size + 1
-    )
-    return page_of(found, size, _line, lambda each: str(each.seq))
-
-
-@router.get("/instances/{id}/explain", openapi_extra=needs("read:instances"))
-def explain(
+@router.get("/instances/{id}/explain", openapi_extra=needs("read:instances"), response_model=models.Explained)
+def explain_instance(
     instance_id: Id, caller: Called, path: Annotated[str | None, Query(description="A task.")] = None
 ) -> dict[str, Any]:
     """Say why a run, or a task, is not running."""
     return caller.services.explainer.explain(instance_id, path).as_json()
 
 
+@router.get(
+    "/instances/{id}/export",
+    openapi_extra=needs("read:instances"),
+    response_class=Response,
+    responses=LINES,
+)
+def export_instance(instance_id: Id, caller: Called) -> Response:
+    """Give a run that has ended, with its whole history, as lines of JSON: what `POST /instances/import` takes."""
+    known = _known(caller, instance_id)
+    return spooled(lambda out: caller.services.upkeep.export(known, out), f"{known}.jsonl")
+
+
 # --- small parts
+
+
+def status_json(status: WorkflowStatus) -> dict[str, Any]:
+    """A run as this interface gives it."""
+    return {**status.as_json(), "key": status.key, "reason": status.reason}
 
 
 def _known(caller: Called, instance_id: str) -> str:
     """The id as it is; what no instance has is a 404. Raises NotFound."""
-    return caller.services.executions.status(instance_id).id
-
-
-def _labels(texts: list[str]) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not equals or not name:
-            raise Refused(422, "request", f"/query/label: {text!r} is not NAME=VALUE.")
-        found[name] = value
-    return found
-
-
-def _cursor(text: str) -> tuple[int, str]:
-    at, _, instance_id = text.partition("_")
-    if not at.isdecimal() or not instance_id:
-        raise Refused(422, "cursor", "`after` is not the `next` of a page.")
-    return int(at), instance_id
+    return caller.services.executions.known(instance_id)
 
 
 def _summary(each: InstanceSummary) -> dict[str, Any]:
@@ -248,6 +219,11 @@ def _summary(each: InstanceSummary) -> dict[str, Any]:
         "reason": each.reason,
         "error": decode(each.error) if each.error else None,
         "parent_id": each.parent_id,
+        "parent_path": each.parent_path,
+        "mutex": each.mutex,
+        "labels": each.labels,
+        "start_at": iso(each.start_at),
+        "expires_at": iso(each.expires_at),
         "created_at": iso(each.created_at),
         "started_at": iso(each.started_at),
         "ended_at": iso(each.ended_at),
@@ -267,12 +243,28 @@ def _transition(each: HistoryRow) -> dict[str, Any]:
     }
 
 
-def _line(each: LogEntry) -> dict[str, Any]:
+def _live(found: Snapshot) -> dict[str, Any]:
+    nodes = [
+        {**asdict(each), "started_at": iso(each.started_at), "ended_at": iso(each.ended_at)}
+        for each in found.nodes
+    ]
     return {
-        "seq": each.seq,
-        "at": iso(each.at),
-        "path": each.path,
-        "attempt": each.attempt,
-        "level": each.level,
-        "message": each.message,
+        "id": found.id,
+        "name": found.name,
+        "version": found.version,
+        "state": found.state.value,
+        "now": iso(found.now),
+        "created_at": iso(found.created_at),
+        "ended_at": iso(found.ended_at),
+        "nodes": nodes,
+        "counts": _counts(found),
     }
+
+
+def _counts(found: Snapshot) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for state, count in found.counts.items():
+        if count:
+            name = "pending" if state is None else state.value
+            counts[name] = counts.get(name, 0) + count
+    return counts
