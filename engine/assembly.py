@@ -44,6 +44,7 @@ from .values import Values
 from .waiters import Waiters
 from .wakeup import READY, Announcer, Ears
 from .watermarks import Watermarks
+from .webhooks import Webhooks, egress_of
 from .writer import GroupCommitWriter
 
 if TYPE_CHECKING:
@@ -109,11 +110,13 @@ class Parts:
             others_alive=self._others_alive,
         )
         self.schedules = Scheduler(self.database, self.catalog, self.writer.submit)
+        self.webhooks = Webhooks(self.database, egress_of(config.egress_allow), poll_s=config.poll_s)
         #: What an engine that executes does beside its tasks, each on a thread of its own.
         self.background = (
             Loop("recovery", self.recovery.run_once, config.recovery_s),
             Loop("schedules", self.schedules.run_once, config.poll_s),
             Loop("watermarks", Watermarks(self.database).run_once, config.recovery_s),
+            self.webhooks.loop,
         )
         self.loop_thread = _LoopThread()
         self.probe = Probe(self)
@@ -200,6 +203,7 @@ class Parts:
             self._detach,
             self.scheduler.stop_claiming,
             *(loop.stop for loop in self.background),
+            self.webhooks.close,
             self.ears.stop,
             self.scheduler.stop,
             lambda: self._end_work(grace_s),

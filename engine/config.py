@@ -47,6 +47,8 @@ class EngineConfig:
     hooks: RunHooks | None = None
     #: In which order ready tasks are taken; None = by priority, then by age.
     strategy: ClaimStrategy | None = None
+    #: Private networks that webhooks may reach, such as `10.1.0.0/16`; None = STRATAFLOW_EGRESS_ALLOW, () = none.
+    egress_allow: tuple[str, ...] | None = None
     #: Makes spans of runs, tasks and attempts; None = no tracing, at no cost.
     tracing: Tracing | None = None
     #: Log records know the attempt they belong to, and what executors say by `ctx.log` goes to the process's log too.

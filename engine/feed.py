@@ -35,6 +35,7 @@ EVENTS: Final = (
     "engine.offline",
     "queue.high",
     "queue.normal",
+    "webhook.disabled",
 )
 #: Pauses of a follower: after news, and at most.
 _SHORTEST_S: Final = 0.02
@@ -96,7 +97,7 @@ def unknown_pattern(pattern: str) -> str | None:
         f" Did you mean {close[0]}?"
         if close
         else " Names are instance.STATE, task.STATE, and "
-        + ", ".join(name for name in EVENTS if name.partition(".")[0] in {"engine", "queue"})
+        + ", ".join(name for name in EVENTS if name.partition(".")[0] in {"engine", "queue", "webhook"})
         + ", task.progress."
     )
     return f"no event fits {pattern!r}.{hint}"
