@@ -31,11 +31,12 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert as pg_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
 from .clock import now_us
 from .dialect import SqliteConnection, postgres_session, sqlite_session
-from .errors import ConnectionLost, RepositoryError
+from .errors import ConnectionLost, RepositoryError, Retryable
 from .statements import PG_CLOCK, single_statements
 from .tables import JOURNAL_SEQUENCE
 from .translation import translated
@@ -48,6 +49,8 @@ Session = Connection
 
 #: Connections of one process for reads, and for its short writes; what a server sees is their sum times processes.
 READ_CONNECTIONS: Final = 4
+#: How long whoever asks waits for a connection that others use.
+POOL_WAIT_S: Final = 10
 WRITE_CONNECTIONS: Final = 2
 #: A server or a firewall between may drop what is older.
 RECYCLE_S: Final = 1800
@@ -160,7 +163,7 @@ def _postgres_engines(url: DatabaseUrl) -> tuple[Engine, Engine]:
             poolclass=QueuePool,
             pool_size=size,
             max_overflow=0,
-            pool_timeout=10,
+            pool_timeout=POOL_WAIT_S,
             pool_pre_ping=True,
             pool_recycle=RECYCLE_S,
             pool_use_lifo=True,
@@ -190,11 +193,10 @@ def _sqlite_engines(url: DatabaseUrl) -> tuple[Engine, Engine]:
     def writing() -> sqlite3.Connection:
         return sqlite_session(url, timeout_s=0)
 
-    reads = create_engine(
-        "sqlite://", creator=reading, poolclass=QueuePool, pool_size=READ_CONNECTIONS, max_overflow=0
-    )
+    pooled: dict[str, Any] = {"poolclass": QueuePool, "max_overflow": 0, "pool_timeout": POOL_WAIT_S}
+    reads = create_engine("sqlite://", creator=reading, pool_size=READ_CONNECTIONS, **pooled)
     event.listen(reads, "begin", begin)
-    writes = create_engine("sqlite://", creator=writing, poolclass=QueuePool, pool_size=1, max_overflow=0)
+    writes = create_engine("sqlite://", creator=writing, pool_size=1, **pooled)
     return reads, writes
 
 
@@ -247,6 +249,10 @@ def explained(url: DatabaseUrl) -> Generator[None]:
 def _unwrapped() -> Generator[None]:
     try:
         yield
+    except PoolTimeout as exc:
+        raise Retryable(
+            f"no connection was free in {POOL_WAIT_S} s: this process asks for too much at once"
+        ) from exc
     except DBAPIError as exc:
         if exc.orig is None:
             raise
