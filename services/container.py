@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from ..engine.catalog import Catalog
+    from ..engine.config import EngineConfig
     from ..engine.feed import EventFeed
     from ..engine.workflow_engine import WorkflowEngine
     from ..executors.registry import ExecutorRegistry
@@ -33,7 +34,16 @@ if TYPE_CHECKING:
     from .upkeep import Upkeep
     from .workflow_service import WorkflowService
 
-__all__ = ["DEFAULT_URL", "Options", "Services", "make_registry", "offline", "reading", "running"]
+__all__ = [
+    "DEFAULT_URL",
+    "Options",
+    "Services",
+    "engine_config",
+    "make_registry",
+    "offline",
+    "reading",
+    "running",
+]
 
 #: The file in the current folder that is used when nobody names a database.
 DEFAULT_URL: Final = "sqlite:///strataflow.db"
@@ -58,6 +68,16 @@ class Options:
     queues: tuple[str, ...] = ()
     #: How long running tasks may go on after a stop, in seconds.
     grace_s: float = 10.0
+    #: What follows is `EngineConfig`'s.
+    threads: int = 32
+    poll_s: float = 1.0
+    recovery_s: float = 2.0
+    lease_s: float = 30.0
+    lease_margin_s: float = 3.0
+    missing_executor_s: float | None = 60.0
+    notify: bool = True
+    tune_gc: bool = True
+    log_attempts: bool = False
 
 
 @dataclass(slots=True, frozen=True)
@@ -222,7 +242,6 @@ def running(options: Options) -> Generator[Services]:
         NotFound: there is no SQLite file and `create` is off.
         SchemaError, DatabaseUnavailable: the database does not fit, or cannot be opened.
     """
-    from ..engine.config import EngineConfig
     from ..engine.workflow_engine import WorkflowEngine
     from .execution_service import ExecutionService
     from .explain import Explainer
@@ -230,19 +249,34 @@ def running(options: Options) -> Generator[Services]:
 
     if not options.create:
         _require_file(options)
-    config = EngineConfig(
-        executes=options.executes,
-        slots=options.slots,
-        queues=options.queues or None,
-        grace_s=options.grace_s,
-    )
     registry = make_registry(options)
-    with WorkflowEngine(options.url, registry=registry, config=config) as engine:
+    with WorkflowEngine(options.url, registry=registry, config=engine_config(options)) as engine:
         catalog = engine.parts.catalog
         workflows = WorkflowService(registry, database=engine.database, catalog=catalog)
         executions = ExecutionService(engine.database, catalog, engine)
         explainer = Explainer(engine.database, catalog)
         yield Services(workflows, executions, registry, explainer, engine.database, catalog, engine)
+
+
+def engine_config(options: Options) -> EngineConfig:
+    """The engine's settings among a process's. Raises ValueError for one out of bounds."""
+    from ..engine.config import EngineConfig
+    from ..engine.membership import Lease
+
+    return EngineConfig(
+        executes=options.executes,
+        slots=options.slots,
+        threads=options.threads,
+        queues=options.queues or None,
+        lease=Lease(options.lease_s, options.lease_margin_s),
+        poll_s=options.poll_s,
+        recovery_s=options.recovery_s,
+        grace_s=options.grace_s,
+        missing_executor_s=options.missing_executor_s,
+        notify=options.notify,
+        tune_gc=options.tune_gc,
+        log_attempts=options.log_attempts,
+    )
 
 
 def _require_file(options: Options) -> None:
