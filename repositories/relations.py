@@ -38,6 +38,7 @@ from .tables import BLOBS, DEFINITIONS, INSTANCES, JOURNAL, LOGS, TASKS
 
 __all__ = [
     "blobs_of",
+    "bodies_of",
     "definition_names",
     "definition_pages",
     "definitions_of",
@@ -104,6 +105,15 @@ def definitions_of(connection: Connection, ids: Iterable[str]) -> dict[str, Stor
     for part in chunks(ids):
         for row in connection.execute(select(*_HEAD).where(DEFINITIONS.c.id.in_(part))):
             found[row.id] = _stored(row)
+    return found
+
+
+def bodies_of(connection: Connection, ids: Iterable[str]) -> dict[str, str]:
+    """Give the texts of the definitions with these ids, by id."""
+    found: dict[str, str] = {}
+    for part in chunks(ids):
+        texts = select(DEFINITIONS.c.id, DEFINITIONS.c.body).where(DEFINITIONS.c.id.in_(part))
+        found.update({row.id: row.body for row in connection.execute(texts)})
     return found
 
 

@@ -6,6 +6,7 @@ together (the GraphQL interface) asks once for a whole list. Nothing here is cac
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from heapq import merge
@@ -18,7 +19,7 @@ from ..engine.payload import decode
 from ..engine.translate import engine_errors
 from ..repositories import relations
 from ..repositories.filters import InstanceFilter
-from ..repositories.records import TaskRow, TaskState
+from ..repositories.records import InstanceState, TaskRow, TaskState
 from .inputs_view import InputsView
 
 if TYPE_CHECKING:
@@ -76,6 +77,11 @@ class Relations:
         found = self._read(lambda connection: relations.named_versions(connection, names, active=active))
         return [found.get(each) for each in names]
 
+    def documents(self, ids: Sequence[str]) -> list[Any]:
+        """The documents of the versions with these ids; none where there is no such version."""
+        found = self._read(lambda connection: relations.bodies_of(connection, ids))
+        return [json.loads(found[each]) if each in found else None for each in ids]
+
     # --- runs
 
     def instances(self, ids: Sequence[str]) -> list[InstanceSummary | None]:
@@ -96,6 +102,18 @@ class Relations:
                 connection, wheres, limit=limit, after=after, oldest_first=oldest_first
             )
         )
+
+    def runs(
+        self,
+        keys: Sequence[tuple[str, int | None]],
+        limit: int,
+        after: tuple[int, str] | None,
+        states: frozenset[InstanceState],
+        oldest_first: bool,  # noqa: FBT001 - a batch's argument
+    ) -> list[list[InstanceSummary]]:
+        """Runs of each of these definitions: of one version, or of all."""
+        wheres = [InstanceFilter(name=name, version=version, states=states) for name, version in keys]
+        return self.instance_pages(wheres, limit, after, oldest_first)
 
     def children(
         self, ids: Sequence[str], limit: int, after: tuple[int, str] | None

@@ -1,0 +1,1 @@
+"""The types of the schema, a module for each group of resources."""
