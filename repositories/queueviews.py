@@ -45,6 +45,7 @@ __all__ = [
     "ready_entries",
     "ready_of",
     "running_entries",
+    "starts_by_time",
 ]
 
 _RUNNING: Final = and_(
@@ -175,33 +176,72 @@ def _behind(at: Any, after: tuple[int, int, str, str]) -> list[ColumnElement[boo
     return [TASKS.c.priority <= priority, or_(TASKS.c.priority < priority, at > instant, same)]
 
 
-def running_entries(connection: Connection, queue: str | None = None, limit: int = 100) -> list[QueueEntry]:
-    """Give tasks that run, of one queue or of all, by instance and path."""
+def running_entries(
+    connection: Connection,
+    queue: str | None = None,
+    limit: int = 100,
+    after: tuple[int, int, str, str] | None = None,
+) -> list[QueueEntry]:
+    """Give a page of the tasks that run, of one queue or of all, by instance and path."""
+    keys = (TASKS.c.instance_id, TASKS.c.path)
     page = _entries(func.coalesce(TASKS.c.started_at, literal_column("0")), _RUNNING)
     if queue is not None:
         page = page.where(TASKS.c.queue == queue)
-    return _read(connection, page.order_by(TASKS.c.instance_id, TASKS.c.path), limit)
+    if after is not None:
+        page = page.where(tuple_(*keys) > tuple_(*after[2:], types=[key.type for key in keys]))
+    return _read(connection, page.order_by(*keys), limit)
 
 
 def delayed_entries(
     connection: Connection,
-    queue: str,
+    queue: str | None,
     *,
     limit: int = 100,
     after: tuple[int, int, str, str] | None = None,
 ) -> list[QueueEntry]:
-    """Give a page of the tasks of a queue that are tried again later, those that come first first."""
+    """Give a page of the tasks of a queue, or of all, that are tried again later, those that come first first."""
     keys = (TASKS.c.wake_at, TASKS.c.instance_id, TASKS.c.path)
-    page = _entries(TASKS.c.wake_at, TASKS.c.queue == queue, _RETRYING)
+    page = _entries(TASKS.c.wake_at, _RETRYING)
+    if queue is not None:
+        page = page.where(TASKS.c.queue == queue)
     if after is not None:
         page = page.where(tuple_(*keys) > tuple_(*after[1:], types=[key.type for key in keys]))
     return _read(connection, page.order_by(*keys), limit)
 
 
 def delayed_starts(
-    connection: Connection, now: int, *, queue: str | None = None, limit: int = 100, after: str = ""
+    connection: Connection,
+    now: int,
+    *,
+    queue: str | None = None,
+    limit: int = 100,
+    after: str = "",
 ) -> list[QueueEntry]:
     """Give starts that wait for their time, by id; `queue` is what the start said, or `default`."""
+    page = _starts(now, queue)
+    if after:
+        page = page.where(INSTANCES.c.id > after)
+    return _read_starts(connection, page.order_by(INSTANCES.c.id), limit)
+
+
+def starts_by_time(
+    connection: Connection,
+    now: int,
+    *,
+    queue: str | None = None,
+    limit: int = 100,
+    after: tuple[int, int, str, str] | None = None,
+) -> list[QueueEntry]:
+    """Give a page of the same, those that come first first."""
+    keys = (INSTANCES.c.start_at, INSTANCES.c.id)
+    page = _starts(now, queue)
+    if after is not None:  # a start has no path: at its own place it stands before every task
+        beyond = tuple_(*keys) > tuple_(*after[1:3], types=[key.type for key in keys])
+        page = page.where(beyond)
+    return _read_starts(connection, page.order_by(*keys), limit)
+
+
+def _starts(now: int, queue: str | None) -> Select[Any]:
     own = INSTANCES.c
     priority = func.coalesce(own.priority, literal_column("0"))
     columns: list[Any] = [
@@ -213,12 +253,12 @@ def delayed_starts(
         priority,
         own.start_at,
     ]
-    page = select(*columns).where(_WAITS_TO_START, own.start_at > now)
-    if queue is not None:
-        page = page.where(_START_QUEUE.in_([queue]))
-    if after:
-        page = page.where(own.id > after)
-    found = connection.execute(page.order_by(own.id).limit(page_size(limit)))
+    page: Any = select(*columns).where(_WAITS_TO_START, own.start_at > now)
+    return page if queue is None else page.where(_START_QUEUE.in_([queue]))
+
+
+def _read_starts(connection: Connection, page: Select[Any], limit: int) -> list[QueueEntry]:
+    found: Sequence[Any] = connection.execute(page.limit(page_size(limit))).all()
     return [QueueEntry(row[0], row[1], row[2], "", row[3], None, row[4], row[5], row[6]) for row in found]
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from ..engine.errors import Conflict, EngineError, EngineStopped, NotFound
+from ..engine.errors import Conflict, EngineStopped, NotFound, RequestError
 from ..engine.events import Event, MoveTask
 from ..engine.outputs import iso
 from ..engine.translate import engine_errors
@@ -40,6 +40,9 @@ STATES: Final = ("ready", "blocked", "running", "delayed")
 FURTHEST: Final = 1_000
 _NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,63}")
 _SHOWN: Final = 100
+#: Nobody counts further; a database's integers end there.
+_MOST: Final = 2**31 - 1
+Cursor = tuple[int, int, str, str]
 
 
 @dataclass(slots=True, frozen=True)
@@ -94,6 +97,13 @@ def entry_json(entry: QueueEntry, position: int | None = None) -> dict[str, Any]
     }
 
 
+def _delayed(connection: Any, name: str | None, limit: int, after: Cursor | None) -> list[QueueEntry]:
+    now = views.now(connection)
+    found = queueviews.delayed_entries(connection, name, limit=limit, after=after)
+    found += queueviews.starts_by_time(connection, now, queue=name, limit=limit, after=after)
+    return sorted(found, key=lambda entry: (entry.at, entry.instance_id, entry.path))[:limit]
+
+
 class QueueService:
     """The queues of one database. Without an engine it reads, pauses and bounds; with one it moves and cancels too."""
 
@@ -125,55 +135,52 @@ class QueueService:
         return found or _view(QueueRow(name), QueueCounts(), None, 0)
 
     def entries(
-        self,
-        name: str,
-        *,
-        state: str = "ready",
-        limit: int = _SHOWN,
-        after: tuple[int, int, str, str] | None = None,
+        self, name: str, *, state: str = "ready", limit: int = _SHOWN, after: Cursor | None = None
     ) -> list[QueueEntry]:
         """Entries of a queue: `ready` in the order in which they are claimed, or one of the other STATES.
 
-        `after` is the `cursor` of the last one seen, for what is ready or blocked.
+        `after` is the `cursor` of the last one seen.
         """
-        name = checked_queue(name)
+        return self._entries(checked_queue(name), state, limit, after)
+
+    def _entries(self, name: str | None, state: str, limit: int, after: Cursor | None) -> list[QueueEntry]:
+        if state not in STATES:
+            raise RequestError(
+                f"entries are {', '.join(STATES)}, not {state!r}.",
+                pointer="/state",
+                hint="Take one of these.",
+            )
         with engine_errors(), self._database.read() as connection:
-            match state:
-                case "ready":
-                    return queueviews.ready_entries(connection, name, limit=limit, after=after)
-                case "blocked":
-                    return queueviews.blocked_entries(connection, name, limit=limit, after=after)
-                case "running":
-                    return queueviews.running_entries(connection, name, limit)
-                case "delayed":
-                    return self._delayed(connection, name, limit)
-                case _:
-                    raise EngineError(
-                        f"entries are {', '.join(STATES)}, not {state!r}.", hint="Take one of these."
-                    )
+            if state == "running":
+                return queueviews.running_entries(connection, name, limit, after)
+            if state == "delayed":
+                return _delayed(connection, name, limit, after)
+            read = queueviews.ready_entries if state == "ready" else queueviews.blocked_entries
+            return read(connection, name or "", limit=limit, after=after)
 
-    @staticmethod
-    def _delayed(connection: Any, name: str, limit: int) -> list[QueueEntry]:
-        now = views.now(connection)
-        found = queueviews.delayed_entries(connection, name, limit=limit)
-        found += queueviews.delayed_starts(connection, now, queue=name, limit=limit)
-        return sorted(found, key=lambda entry: (entry.at, entry.instance_id, entry.path))[:limit]
+    def delayed(
+        self, name: str | None, limit: int = _SHOWN, *, after: Cursor | None = None
+    ) -> list[QueueEntry]:
+        """Tasks in backoff and starts that wait for their time, those that come first first; of one queue or of all."""
+        return self._entries(None if name is None else checked_queue(name), "delayed", limit, after)
 
-    def delayed(self, name: str, limit: int = _SHOWN) -> list[QueueEntry]:
-        """Tasks in backoff and starts that wait for their time, those that come first first."""
-        return self.entries(name, state="delayed", limit=limit)
-
-    def active(self, limit: int = _SHOWN) -> list[QueueEntry]:
+    def active(self, limit: int = _SHOWN, *, after: Cursor | None = None) -> list[QueueEntry]:
         """Tasks that run now, of all queues."""
-        with engine_errors(), self._database.read() as connection:
-            return queueviews.running_entries(connection, None, limit)
+        return self._entries(None, "running", limit, after)
 
-    def pending(self, name: str | None = None, limit: int = _SHOWN) -> list[QueueEntry]:
+    def pending(
+        self, name: str | None = None, limit: int = _SHOWN, *, after: Cursor | None = None
+    ) -> list[QueueEntry]:
         """Ready tasks in the order in which they would be claimed, of one queue or of all."""
         if name is not None:
-            return self.entries(name, limit=limit)
-        names = [each.name for each in self.list() if each.ready]
-        found = [entry for each in names for entry in self.entries(each, limit=limit)]
+            return self.entries(name, limit=limit, after=after)
+        with engine_errors(), self._database.read() as connection:
+            names = [depth.queue for depth in views.queue_depths(connection)]
+            found = [
+                entry
+                for each in names
+                for entry in queueviews.ready_entries(connection, each, limit=limit, after=after)
+            ]
         return sorted(found, key=lambda e: (-e.priority, e.at, e.instance_id, e.path))[:limit]
 
     # --- settings
@@ -188,14 +195,18 @@ class QueueService:
 
     def set_max_size(self, name: str, max_size: int | None) -> QueueView:
         """Refuse starts that would put more tasks than this into it; None: any number."""
-        if max_size is not None and max_size < 0:
-            raise EngineError(f"a queue holds 0 tasks or more, not {max_size}.")
+        if max_size is not None and not 0 <= max_size <= _MOST:
+            raise RequestError(
+                f"a queue holds 0 tasks or more, and at most {_MOST:,}, not {max_size}.", pointer="/max_size"
+            )
         return self._set(name, max_size=max_size, unbounded=max_size is None)
 
     def set_mark(self, name: str, mark: int | None) -> QueueView:
         """So many tasks are too many: events `queue.high` and `queue.normal` tell. None: four fifths of its bound."""
-        if mark is not None and mark < 1:
-            raise EngineError(f"a queue's mark is 1 task or more, not {mark}.")
+        if mark is not None and not 1 <= mark <= _MOST:
+            raise RequestError(
+                f"a queue's mark is 1 task or more, and at most {_MOST:,}, not {mark}.", pointer="/mark"
+            )
         with engine_errors():
             if mark is None:
                 watermarks.unset_watermark(self._database, checked_queue(name))
@@ -244,7 +255,9 @@ class QueueService:
     def move(self, name: str, entry: str, position: int = 0) -> Moved:
         """Put an entry at a position, from 0 (the front), counted over the queue as it stands now."""
         if not 0 <= position <= FURTHEST:
-            raise EngineError(f"a position is a number from 0 to {FURTHEST}, not {position}.")
+            raise RequestError(
+                f"a position is a number from 0 to {FURTHEST}, not {position}.", pointer="/position"
+            )
         moving = self.find(name, entry)
         ahead = self._head(name, position + 2)
         others = [each for each in ahead if each.cursor != moving.cursor]
@@ -253,11 +266,18 @@ class QueueService:
     def reorder(self, name: str, entries: Sequence[str]) -> Moved:
         """Put these entries at the front, in this order; the others follow as they stood."""
         if len(entries) > FURTHEST:
-            raise EngineError(f"at most {FURTHEST} entries can be put in order at once, not {len(entries)}.")
+            raise RequestError(
+                f"at most {FURTHEST} entries can be put in order at once, not {len(entries)}.",
+                pointer="/entries",
+            )
         wanted = [self.find(name, text) for text in entries]
         names = {entry.cursor for entry in wanted}
         if len(names) < len(wanted):
-            raise EngineError("an entry is named twice.", hint="Name each once, in the order you want.")
+            raise RequestError(
+                "an entry is named twice.",
+                pointer="/entries",
+                hint="Name each once, in the order you want.",
+            )
         head = self._head(name, len(wanted) + 1)
         behind = next((each for each in head if each.cursor not in names), None)
         return self._place(put_before(wanted, None if behind is None else (-behind.priority, behind.at)))
@@ -327,10 +347,12 @@ class QueueService:
 
 
 def checked_queue(name: str) -> str:
-    """The name of a queue. Raises EngineError with what it should look like."""
+    """The name of a queue. Raises RequestError with what it should look like."""
     if not _NAME.fullmatch(name):
-        raise EngineError(
-            f"{name!r} is no queue name.", hint="Use letters, digits, '_', '.' and '-', at most 63."
+        raise RequestError(
+            f"{name!r} is no queue name.",
+            pointer="/queue",
+            hint="Use letters, digits, '_', '.' and '-', at most 63.",
         )
     return name
 

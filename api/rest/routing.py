@@ -8,12 +8,14 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from itertools import islice
-from typing import Annotated, Any, Final, Generic, TypeVar, cast
+from typing import Annotated, Any, Final, Generic, cast
+from uuid import UUID
 
 from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 from starlette.responses import Response
+from typing_extensions import TypeVar
 
 from ...engine.durations import parse_duration
 from ...engine.errors import Problem
@@ -65,7 +67,8 @@ IfMatch = Annotated[
     ),
 ]
 Row = TypeVar("Row")
-Item = TypeVar("Item")
+#: What a page is of; who does not say it has a page of anything.
+Item = TypeVar("Item", default=Any)
 _ProblemRef: Final = {"schema": {"$ref": "#/components/schemas/Problem"}}
 _RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
     "4XX": {"description": "What is wrong with the request.", "content": {MEDIA_TYPE: _ProblemRef}},
@@ -82,8 +85,9 @@ class Body(BaseModel):
     @classmethod
     def _without_nul(cls, value: Any, info: ValidationInfo) -> Any:
         """Values that are stored as JSON may hold whatever JSON may: they are fields of type Any."""
-        field = cls.model_fields[info.field_name or ""]
-        if "Any" not in str(field.annotation) and any("\x00" in text for text in _texts(value)):
+        annotation = cls.model_fields[info.field_name or ""].annotation
+        is_json = annotation is Any or ("Any" in str(annotation) and not isinstance(value, str))
+        if not is_json and any("\x00" in text for text in _texts(value)):
             raise ValueError("text without NUL is wanted")
         return value
 
@@ -173,7 +177,7 @@ def cursor_of(*place: int | str) -> str:
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
-def place_of(after: str | None, *kinds: type[int | str]) -> tuple[Any, ...] | None:
+def place_of(after: str | None, *kinds: type[int | str | UUID]) -> tuple[Any, ...] | None:
     """The place that `cursor_of` wrote; None for the first page. Raises Refused for anything else."""
     if after is None:
         return None
@@ -190,15 +194,18 @@ def place_of(after: str | None, *kinds: type[int | str]) -> tuple[Any, ...] | No
 
 
 def _is_place(value: Any, kind: type) -> bool:
-    if type(value) is not kind:
+    if kind is int:
+        return type(value) is int and -_HIGHEST <= value <= _HIGHEST
+    if not isinstance(value, str) or "\x00" in value or any("\ud800" <= char <= "\udfff" for char in value):
         return False
-    if isinstance(value, int):
-        return -_HIGHEST <= value <= _HIGHEST
-    return "\x00" not in value and not _has_surrogate(value)
+    return kind is not UUID or _is_id(value)
 
 
-def _has_surrogate(text: str) -> bool:
-    return any("\ud800" <= char <= "\udfff" for char in text)
+def _is_id(text: str) -> bool:
+    try:
+        return str(UUID(text)) == text
+    except ValueError:
+        return False
 
 
 # --- tags

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal
+from uuid import UUID
 
 from fastapi import Path, Query
 from starlette.concurrency import run_in_threadpool
@@ -128,7 +129,7 @@ def list_instances(
         created_after=instant_of(created_after),
         created_before=instant_of(created_before),
     )
-    place = place_of(after, int, str)
+    place = place_of(after, int, UUID)
     found = caller.services.executions.instances(
         where=where, after=(place[0], place[1]) if place else None, oldest_first=sort == "created"
     )

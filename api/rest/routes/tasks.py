@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Annotated, Any, Final
+from uuid import UUID
 
 from fastapi import Path, Query
 from starlette.concurrency import run_in_threadpool
@@ -71,7 +72,7 @@ def list_tasks(
         label_names=tags_of(tag),
         executed=executed,
     )
-    found = caller.services.task_pages.list(where, after=place_of(after, int, str, str))
+    found = caller.services.task_pages.list(where, after=place_of(after, int, UUID, str))
     return page_of(found, size, task_json, lambda each: cursor_of(*each.cursor))
 
 
