@@ -14,14 +14,14 @@ from opentelemetry import metrics
 from ..repositories.records import InstanceRow, TaskRow, TaskState
 from .events import Applied, LeaseExpired
 from .gauges import Gauges, gauges_of
-from .instruments import DEFINITION, ERROR, EXECUTOR, METHOD, METRICS, NAMESPACE, QUEUE, ROUTE, STATE, STATUS
+from .instruments import DEFINITION, EXECUTOR, METRICS, NAMESPACE, QUEUE, STATE
 from .starting import runs_executor
 
 if TYPE_CHECKING:
     from .batching import BatchReport
     from .probe import Probe
 
-__all__ = ["HttpMetrics", "MetricsCollector"]
+__all__ = ["InstrumentMaker", "MetricsCollector"]
 
 _SECOND: Final = 1_000_000
 
@@ -46,7 +46,7 @@ class MetricsCollector:
         self.attributes: Final[Mapping[str, str]] = {} if namespace is None else {NAMESPACE: namespace}
         self._queues = queues
         self._gauges: Gauges = gauges_of(found)
-        make = _Maker(found)
+        make = InstrumentMaker(found)
         self._started = make.counter("strataflow.workflow.started")
         self._workflows = make.counter("strataflow.workflow.ended")
         self._workflow_s = make.histogram("strataflow.workflow.duration")
@@ -157,48 +157,24 @@ class MetricsCollector:
             counter.add(count, {**self.attributes, EXECUTOR: executor, QUEUE: queue})
 
 
-class HttpMetrics:
-    """Requests to the API, for the process as a whole."""
-
-    def __init__(self, provider: metrics.MeterProvider | None = None) -> None:
-        make = _Maker(provider if provider is not None else metrics.get_meter_provider())
-        self._seconds = make.histogram("http.server.request.duration")
-        self._active = make.up_down_counter("http.server.active_requests")
-
-    def begun(self, method: str) -> None:
-        """A request came."""
-        self._active.add(1, {METHOD: method})
-
-    def ended(
-        self, method: str, *, route: str | None, status: int, seconds: float, namespace: str | None
-    ) -> None:
-        """It was answered; `route` is the template of its path, None where nothing is."""
-        self._active.add(-1, {METHOD: method})
-        attributes: dict[str, str | int] = {METHOD: method, STATUS: status}
-        if route is not None:
-            attributes[ROUTE] = route
-        if status >= 500:
-            attributes[ERROR] = str(status)
-        if namespace is not None:
-            attributes[NAMESPACE] = namespace
-        self._seconds.record(seconds, attributes)
-
-
-class _Maker:
+class InstrumentMaker:
     """Makes instruments as the table has them."""
 
     def __init__(self, provider: metrics.MeterProvider) -> None:
         self._meter = provider.get_meter("strataflow")
 
     def counter(self, name: str) -> metrics.Counter:
+        """Make one."""
         metric = METRICS[name]
         return self._meter.create_counter(name, metric.unit, metric.description)
 
     def up_down_counter(self, name: str) -> metrics.UpDownCounter:
+        """Make one."""
         metric = METRICS[name]
         return self._meter.create_up_down_counter(name, metric.unit, metric.description)
 
     def histogram(self, name: str) -> metrics.Histogram:
+        """Make one."""
         metric = METRICS[name]
         return self._meter.create_histogram(
             name, metric.unit, metric.description, explicit_bucket_boundaries_advisory=metric.buckets

@@ -49,6 +49,8 @@ __all__ = [
     "TraceRef",
     "Tracing",
     "attempt_span_id",
+    "current_ids",
+    "record_error",
     "root_attributes",
     "task_attributes",
     "task_span_id",
@@ -62,6 +64,14 @@ _PARENT: Final = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f
 #: A label's value is no longer.
 _LONGEST_STATE: Final = 512
 _SCOPE: Final = "strataflow"
+
+
+def current_ids() -> dict[str, str]:
+    """Ids of the current span for a log record; nothing where there is none."""
+    here = trace.get_current_span().get_span_context()
+    if not here.is_valid:
+        return {}
+    return {"trace_id": f"{here.trace_id:032x}", "span_id": f"{here.span_id:016x}"}
 
 
 def trace_id_of(instance_id: str) -> int:
@@ -162,6 +172,11 @@ class Tracing:
             if not isinstance(tracer.id_generator, _GivenIds):
                 tracer.id_generator = _GivenIds(tracer.id_generator)
             self._ids = tracer.id_generator
+
+    @property
+    def tracer(self) -> trace.Tracer:
+        """For spans of other things than runs."""
+        return self._tracer
 
     # --- which trace
 

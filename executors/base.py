@@ -69,6 +69,10 @@ class ContextPort(Protocol):
         """A transaction whose commit is the attempt's success."""
         ...
 
+    def trace_headers(self) -> Mapping[str, str]:
+        """What carries the trace to another service; empty where nobody traces."""
+        ...
+
 
 class TaskTransaction:
     """An open transaction on the engine's database: the task's own SQL, committed together with its completion."""
@@ -194,6 +198,13 @@ class TaskContext:
         rolls back, when this attempt no longer holds its task.
         """
         return self._port.transaction()
+
+    def trace_headers(self) -> Mapping[str, str]:
+        """Headers by which what another service does belongs to this attempt's trace; empty where nobody traces.
+
+        They name the span that is current here, such as one that the executor has opened itself.
+        """
+        return self._port.trace_headers()
 
     @property
     def last_heartbeat(self) -> Json:

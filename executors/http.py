@@ -40,6 +40,8 @@ _CHARSET: Final = re.compile(
 )
 #: What may follow a redirect to another host; all other headers of the definition may be credentials.
 _HARMLESS_HEADERS: Final = frozenset({"accept", "accept-language", "content-type"})
+#: Ours: they are for the host that the definition names.
+_OWN_HEADERS: Final = frozenset({"idempotency-key", "traceparent", "tracestate", "baggage"})
 #: Set by the transport; a definition that sets them could make one request look like two.
 _REFUSED_HEADERS: Final = frozenset(
     {"connection", "content-length", "host", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"}
@@ -91,6 +93,8 @@ class RequestConfig(BuiltinConfig):
     timeout: DurationText = "30s"
     #: Status codes, or ranges such as "2xx", that are a success.
     expect: list[Expected] = Field(default=["2xx"], min_length=1)
+    #: Tell the other side the trace that the request belongs to, where the engine traces.
+    trace: bool = True
 
     @model_validator(mode="after")
     def _one_body(self) -> Self:
@@ -172,6 +176,9 @@ def _build(client: httpx.AsyncClient, ctx: TaskContext, config: RequestConfig) -
     headers = {name.lower(): value for name, value in config.headers.items()}
     if config.method != "GET":
         headers.setdefault("idempotency-key", ctx.idempotency_key)
+    if config.trace:
+        for name, value in ctx.trace_headers().items():
+            headers.setdefault(name.lower(), value)
     content = None if config.body is None else config.body.encode("utf-8", "surrogatepass")
     if config.has_json:
         content = json.dumps(
@@ -192,7 +199,7 @@ async def _send(client: httpx.AsyncClient, request: httpx.Request, config: Reque
             return response
         await response.aclose()
         if _origin(following.url) != _origin(request.url):
-            for name in {"idempotency-key", *map(str.lower, config.headers)} - _HARMLESS_HEADERS:
+            for name in {*_OWN_HEADERS, *map(str.lower, config.headers)} - _HARMLESS_HEADERS:
                 following.headers.pop(name, None)
         request = following
     raise TooManyRedirects(f"{_told(config)} was redirected more than {MAX_REDIRECTS} times")

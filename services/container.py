@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -30,8 +30,10 @@ if TYPE_CHECKING:
     from .secrets import SecretService
     from .statistics import StatisticsService
     from .task_pages import TaskPages
+    from .telemetry import TelemetryOptions
     from .triggers import TriggerService
     from .upkeep import Upkeep
+    from .webhooks import WebhookService
     from .workflow_service import WorkflowService
 
 __all__ = [
@@ -78,6 +80,10 @@ class Options:
     notify: bool = True
     tune_gc: bool = True
     log_attempts: bool = False
+    #: What the process shows of itself; None: nothing, whatever the environment says.
+    telemetry: TelemetryOptions | None = None
+    #: The namespace's name, where the process serves several.
+    namespace: str | None = None
 
 
 @dataclass(slots=True, frozen=True)
@@ -165,6 +171,13 @@ class Services:
         return Upkeep(self.database)
 
     @property
+    def webhooks(self) -> WebhookService:
+        """Who is told of events by HTTP."""
+        from .webhooks import WebhookService
+
+        return WebhookService(self.database)
+
+    @property
     def statistics(self) -> StatisticsService:
         """What tasks came to, how fast, and by whom."""
         from .statistics import StatisticsService
@@ -250,7 +263,14 @@ def running(options: Options) -> Generator[Services]:
     if not options.create:
         _require_file(options)
     registry = make_registry(options)
-    with WorkflowEngine(options.url, registry=registry, config=engine_config(options)) as engine:
+    config, metrics = engine_config(options), None
+    if options.telemetry is not None:
+        from .telemetry import configure_telemetry
+
+        telemetry = configure_telemetry(options.telemetry)
+        config = replace(config, tracing=telemetry.tracing)
+        metrics = telemetry.collector(options.namespace) if telemetry.collector is not None else None
+    with WorkflowEngine(options.url, registry=registry, config=config, metrics=metrics) as engine:
         catalog = engine.parts.catalog
         workflows = WorkflowService(registry, database=engine.database, catalog=catalog)
         executions = ExecutionService(engine.database, catalog, engine)

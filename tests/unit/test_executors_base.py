@@ -47,6 +47,9 @@ class Notes:
     def transaction(self) -> AbstractContextManager[TaskTransaction]:
         return nullcontext(TaskTransaction(None))
 
+    def trace_headers(self) -> Mapping[str, str]:
+        return {"traceparent": "00-1-1-01"}
+
 
 def context(attempt: int = 1, *, path: str = "step", port: Notes | None = None) -> TaskContext:
     """Make the context of one attempt."""
@@ -63,6 +66,10 @@ def context(attempt: int = 1, *, path: str = "step", port: Notes | None = None) 
         port=port or Notes(),
         cancel=threading.Event(),
     )
+
+
+def test_the_headers_of_the_trace_are_the_engines() -> None:
+    assert context().trace_headers() == {"traceparent": "00-1-1-01"}
 
 
 def test_idempotency_key_is_the_same_for_every_attempt() -> None:
