@@ -23,7 +23,7 @@ from ..repositories.records import InstanceState
 from ..repositories.records import TaskState as NodeState
 from .translate import engine_errors
 
-__all__ = ["EVENTS", "Event", "EventFeed", "EventPage", "fits", "unknown_pattern"]
+__all__ = ["EVENTS", "Event", "EventFeed", "EventPage", "LinePage", "fits", "unknown_pattern"]
 
 #: Every name there is.
 EVENTS: Final = (
@@ -88,6 +88,18 @@ class EventPage:
     lost: int = 0
 
 
+@dataclass(slots=True, frozen=True)
+class LinePage:
+    """Log lines in order, and where to go on."""
+
+    lines: tuple[LogEntry, ...]
+    cursor: int
+    #: There is more already.
+    more: bool
+    #: The instance's state before they were read; None: there is no such instance.
+    state: InstanceState | None
+
+
 def unknown_pattern(pattern: str) -> str | None:
     """Say what is wrong with a pattern that no event can fit."""
     if any(fnmatchcase(name, pattern) for name in EVENTS):
@@ -123,6 +135,8 @@ class EventFeed:
         A transaction that writes for longer than a second, anywhere on the server, holds back what came after it.
         """
         upto = self._final(time.monotonic() + _PATIENCE_S)
+        if upto <= after:
+            return EventPage((), after, more=False)
         with engine_errors(), self._database.read() as connection:
             found = feed.entries(connection, after, upto, limit)
             gone = (
@@ -134,15 +148,29 @@ class EventFeed:
         wanted = tuple(event for event in events if fits(event, names, instance_id))
         return EventPage(wanted, cursor, more, gone if gone > after else 0)
 
-    def lines(self, instance_id: str, after: int, *, limit: int = _PAGE) -> tuple[list[LogEntry], int]:
-        """Give the next log lines of an instance behind a cursor, and where to go on; none is ever passed over."""
+    def lines(
+        self,
+        instance_id: str,
+        after: int,
+        *,
+        path: str | None = None,
+        level: str | None = None,
+        limit: int = _PAGE,
+    ) -> LinePage:
+        """Give the next log lines of an instance behind a cursor; none that fits is ever passed over.
+
+        `path` and `level` as `views.logs` takes them. When the state is a terminal one, its last lines are among these,
+        or behind them.
+        """
+        with engine_errors(), self._database.read() as connection:
+            state = views.state_of(connection, instance_id)
         upto = self._final(time.monotonic() + _PATIENCE_S, instance_id)
         with engine_errors(), self._database.read() as connection:
-            found = views.logs(connection, instance_id, after=after, limit=limit)
-        lines = [line for line in found if line.seq <= upto]
-        if len(lines) < len(found) or len(found) >= limit:
-            return lines, lines[-1].seq if lines else after
-        return lines, max(after, upto)
+            found = views.logs(connection, instance_id, path=path, level=level, after=after, limit=limit)
+        lines = tuple(line for line in found if line.seq <= upto)
+        more = len(found) >= limit or len(lines) < len(found)
+        cursor = max(after, upto) if not more else lines[-1].seq if lines else after
+        return LinePage(lines, cursor, more, state)
 
     def follow(
         self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Final
 
@@ -15,6 +15,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ...services.namespaces import Namespaces
+from ..live.guard import require_guards
+from ..live.settings import StreamLimits
+from ..live.streams import STREAMS, Streams
 from .gate import GATE, NAMESPACES, Gate
 from .limits import Walls
 from .problems import response_of
@@ -43,6 +46,8 @@ class ServerLimits:
     #: Requests per second of one key, and at once; 0 per second is no limit.
     rate: float = 200.0
     burst: int = 400
+    #: Live streams: heartbeats, slow readers, how many.
+    streams: StreamLimits = field(default_factory=StreamLimits)
 
 
 def create_app(
@@ -55,42 +60,47 @@ def create_app(
     """Make the application; unless they are open, it opens the namespaces when it starts, and closes them at its end.
 
     Without `authenticate` everybody may do everything: for one's own machine alone. `hosts` are the names that requests
-    may be sent to; empty is any.
+    may be sent to; empty is any. `app.state.streams.stop()` lets live streams end before the server waits for them.
     """
     walls = limits if limits is not None else ServerLimits()
-
-    @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
-        if namespaces.is_open:  # whoever opened them closes them
-            yield
-            return
-        await run_in_threadpool(namespaces.__enter__)
-        try:
-            yield
-        finally:
-            await run_in_threadpool(namespaces.__exit__, None, None, None)
-
+    streams = Streams(namespaces, walls.streams)
     app = FastAPI(
         title="Strataflow",
         version=version("strataflow"),
         description=_ABOUT,
-        lifespan=lifespan,
+        lifespan=lambda _: _life(namespaces, streams),
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
     )
     gate = Gate(namespaces, authenticate=authenticate, rates=Rates(walls.rate, walls.burst))
+    app.state.streams = streams
     for router in ROUTERS:
+        require_guards(router.routes)
         app.include_router(router, prefix=PREFIX)
     app.add_exception_handler(HTTPException, _told)
     app.add_middleware(
         Walls,
-        carried={GATE: gate, NAMESPACES: namespaces},
+        carried={GATE: gate, NAMESPACES: namespaces, STREAMS: streams},
         max_body=walls.max_body,
         max_depth=walls.max_depth,
         hosts=hosts,
     )
     return app
+
+
+@asynccontextmanager
+async def _life(namespaces: Namespaces, streams: Streams) -> AsyncGenerator[None]:
+    opens = not namespaces.is_open  # whoever opened them closes them
+    if opens:
+        await run_in_threadpool(namespaces.__enter__)
+    streams.start()
+    try:
+        yield
+    finally:
+        await run_in_threadpool(streams.close)
+        if opens:
+            await run_in_threadpool(namespaces.__exit__, None, None, None)
 
 
 async def _told(request: Request, exc: Exception) -> Response:

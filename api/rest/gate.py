@@ -103,8 +103,7 @@ class Gate:
         try:
             if need is None:
                 return await inner(request)
-            principal = await self.recognise(request)
-            return await self._allowed(request, principal, need, inner)
+            return await self._allowed(request, await self.admit(request, need), need, inner)
         except Exception as exc:  # noqa: BLE001 - every error becomes an answer; defects are logged there
             return response_of(request, exc)
 
@@ -140,13 +139,18 @@ class Gate:
                 await self._remember(request, caller, "authenticate", 401)
             raise
 
-    async def _allowed(self, request: Request, principal: Principal, need: Need, inner: _Handler) -> Response:
+    async def admit(self, request: HTTPConnection, need: Need) -> Caller:
+        """Who calls, if they may do this. Raises Refused; what is denied is remembered."""
+        principal = await self.recognise(request)
         self._rates.spend(f"key:{principal.namespace}:{principal.key_id}")
         caller = Caller(principal, self._namespaces.services(principal.namespace))
         if not allows(principal.scopes, need):
             await self._remember(request, caller, str(need), 403)
             detail = f"the key {principal.who!r} may not {need}."
             raise Refused(403, "forbidden", detail, hint=f"It needs the scope {need}.")
+        return caller
+
+    async def _allowed(self, request: Request, caller: Caller, need: Need, inner: _Handler) -> Response:
         request.scope["strataflow.caller"] = caller
         if need.verb == "read":
             return _tagged(request, await inner(request))

@@ -9,7 +9,7 @@ from itertools import accumulate
 from typing import Any, Final
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .gate import new_request_id
@@ -33,7 +33,10 @@ _NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[{]}"))
 
 
 class Walls:
-    """Reads a body before anything parses it; refuses with 413, and with 400 for a host that is not expected."""
+    """Reads a body before anything parses it; refuses with 413, and with 400 for a host that is not expected.
+
+    A WebSocket has no body, but a host, and an id too.
+    """
 
     def __init__(
         self,
@@ -52,28 +55,31 @@ class Walls:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Look at a request, and hand it on."""
         scope.update(self._carried)
-        if scope["type"] != "http":
+        if scope["type"] not in {"http", "websocket"}:
             await self._app(scope, receive, send)
             return
         request_id = new_request_id()
         scope.setdefault("state", {})["request_id"] = request_id
 
         async def tagged(message: Message) -> None:
-            if message["type"] == "http.response.start":
+            if message["type"] in {"http.response.start", "websocket.http.response.start"}:
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-Id"] = request_id
                 for name, value in _HEADERS.items():
                     headers.setdefault(name, value)
             await send(message)
 
-        request = Request(scope, receive)
         try:
             self._check_host(Headers(scope=scope))
-            body = await self._body(request)
+            found = (
+                receive
+                if scope["type"] == "websocket"
+                else _replayed(await self._body(scope, receive), receive)
+            )
         except Refused as refused:
-            await problem_response(request, refused)(scope, receive, tagged)
+            await _refuse(scope, receive, tagged, refused)
             return
-        await self._app(scope, _replayed(body, receive), tagged)
+        await self._app(scope, found, tagged)
 
     def _check_host(self, headers: Headers) -> None:
         host = headers.get("host", "").rsplit(":", 1)[0].strip("[]").lower()
@@ -81,7 +87,8 @@ class Walls:
             detail = f"this server does not answer for the host {host!r}."
             raise Refused(400, "host", detail, hint="Name it with --allow-host.")
 
-    async def _body(self, request: Request) -> bytes:
+    async def _body(self, scope: Scope, receive: Receive) -> bytes:
+        request = Request(scope, receive)
         length = request.headers.get("content-length", "")
         if length.isdecimal() and int(length) > self._max_body:
             raise self._too_large()
@@ -97,6 +104,14 @@ class Walls:
 
     def _too_large(self) -> Refused:
         return Refused(413, "too_large", f"a body may have {self._max_body} bytes.")
+
+
+async def _refuse(scope: Scope, receive: Receive, send: Send, refused: Refused) -> None:
+    """Answer with a problem; a WebSocket whose server can give no answer is closed before its handshake."""
+    if scope["type"] == "websocket" and "websocket.http.response" not in scope.get("extensions", {}):
+        await send({"type": "websocket.close", "code": 1008, "reason": refused.code})
+        return
+    await problem_response(HTTPConnection(scope), refused)(scope, receive, send)
 
 
 def _depth(body: bytes | bytearray) -> int:

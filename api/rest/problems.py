@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any, Final
 
-from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
 from ...engine.errors import DefinitionError, EngineError, InputError, Problem
@@ -61,7 +61,7 @@ class Refused(Exception):
         self.headers = headers or {}
 
 
-def response_of(request: Request, exc: Exception) -> Response:
+def response_of(request: HTTPConnection, exc: Exception) -> Response:
     """The answer to an exception; one that is a defect is logged with its traceback and told without."""
     if isinstance(exc, Refused):
         return problem_response(request, exc)
@@ -75,12 +75,13 @@ def response_of(request: Request, exc: Exception) -> Response:
     if isinstance(exc, EngineError) and exc.code in _STATUS:
         return problem_response(request, _of_engine(exc))
     text = "a request failed: %s %s"
-    log.error(text, request.method, request.url.path, exc_info=exc, extra={"action": "request_failed"})
+    method = request.scope.get("method", "WEBSOCKET")
+    log.error(text, method, request.url.path, exc_info=exc, extra={"action": "request_failed"})
     detail = "this is a defect; the server's log has its details under the request's id."
     return problem_response(request, Refused(500, "internal", detail))
 
 
-def problem_response(request: Request, refused: Refused) -> Response:
+def problem_response(request: HTTPConnection, refused: Refused) -> Response:
     """Write a problem."""
     body: dict[str, Any] = {
         "type": f"urn:strataflow:problem:{refused.code}",

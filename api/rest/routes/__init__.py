@@ -6,7 +6,21 @@ from typing import Final
 
 from fastapi import APIRouter
 
-from . import access, adhoc, definitions, instances, logs, operations, secrets, system, tasks
+from ...graphql.route import router as graphql
+from ...live import routes as live
+from . import (
+    access,
+    adhoc,
+    definitions,
+    instances,
+    limits,
+    logs,
+    operations,
+    queues,
+    secrets,
+    system,
+    tasks,
+)
 
 __all__ = ["ROUTERS"]
 
@@ -17,7 +31,11 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     tasks.router,
     adhoc.router,
     logs.router,
+    queues.router,
+    limits.router,
     access.router,
     secrets.router,
     system.router,
+    graphql,
+    live.router,
 )
