@@ -79,6 +79,7 @@ class Options:
     missing_executor_s: float | None = 60.0
     notify: bool = True
     tune_gc: bool = True
+    egress_allow: tuple[str, ...] = ()
     log_attempts: bool = False
     #: What the process shows of itself; None: nothing, whatever the environment says.
     telemetry: TelemetryOptions | None = None
@@ -295,6 +296,7 @@ def engine_config(options: Options) -> EngineConfig:
         missing_executor_s=options.missing_executor_s,
         notify=options.notify,
         tune_gc=options.tune_gc,
+        egress_allow=options.egress_allow or None,
         log_attempts=options.log_attempts,
     )
 

@@ -8,25 +8,19 @@ from dataclasses import asdict
 from typing import Annotated, Any, Final
 
 from fastapi import Path
-from pydantic import Field, SecretStr
 
 from ....engine.vault import VaultError
-from ....services.secrets import LONGEST, SecretService
+from ..models import secrets as models
 from ..problems import Refused
-from ..routing import Body, Called, Page, Size, needs, page_of, router_of
+from ..routing import After, Called, Page, Size, cursor_of, needs, page_of, place_of, router_of
 
 __all__ = ["router", "vault_errors"]
 
 router: Final = router_of("secrets")
-Name = Annotated[str, Path(description="What definitions call it: `{{ secrets.NAME }}`.", max_length=128)]
-
-
-class SecretWish(Body):
-    """A value to keep."""
-
-    value: SecretStr = Field(
-        description="Any text; no call gives it back.", min_length=1, max_length=LONGEST, examples=["s3cr3t"]
-    )
+Name = Annotated[
+    str,
+    Path(description="What definitions call it: `{{ secrets.NAME }}`.", max_length=128, examples=["bank"]),
+]
 
 
 @contextmanager
@@ -39,23 +33,21 @@ def vault_errors() -> Generator[None]:
 
 
 @router.get("/secrets", openapi_extra=needs("read:secrets"))
-def listed(caller: Called, size: Size = 100, after: str | None = None) -> Page:
+def list_secrets(caller: Called, size: Size = 100, after: After = None) -> Page[models.Secret]:
     """List names, versions and dates; values are in no answer."""
-    return page_of(_secrets(caller).list(after), size, asdict, lambda each: each.name)
+    place = place_of(after, str)
+    found = caller.services.secrets.list(place[0] if place else None)
+    return page_of(found, size, asdict, lambda each: cursor_of(each.name))
 
 
-@router.put("/secrets/{name}", openapi_extra=needs("admin:secrets"))
-def put(name: Name, body: SecretWish, caller: Called) -> dict[str, Any]:
+@router.put("/secrets/{name}", openapi_extra=needs("admin:secrets"), response_model=models.Secret)
+def put_secret(name: Name, body: models.SecretWish, caller: Called) -> dict[str, Any]:
     """Store a value, or another in its place; runs use it a few seconds later. Sealed with the master key."""
     with vault_errors():
-        return asdict(_secrets(caller).put(name, body.value.get_secret_value(), caller.principal.who))
+        return asdict(caller.services.secrets.put(name, body.value.get_secret_value(), caller.principal.who))
 
 
 @router.delete("/secrets/{name}", status_code=204, openapi_extra=needs("admin:secrets"))
-def delete(name: Name, caller: Called) -> None:
+def delete_secret(name: Name, caller: Called) -> None:
     """Delete a secret: tasks that read it fail."""
-    _secrets(caller).delete(name)
-
-
-def _secrets(caller: Called) -> SecretService:
-    return caller.services.secrets
+    caller.services.secrets.delete(name)
