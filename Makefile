@@ -52,7 +52,7 @@ $(VENV)/.runtime: requirements.lock pyproject.toml setup.py | $(BIN)/python
 $(VENV)/.development: requirements-dev.lock pyproject.toml setup.py | $(BIN)/python
 	@echo "Installing Strataflow with its tests and checks into $(VENV)"
 	$(if $(LOCKED),$(PIP) install --require-hashes -r requirements-dev.lock)
-	PYTHONWARNINGS=ignore $(PIP) install $(if $(LOCKED),--no-deps --no-build-isolation) -e '.[server,test,dev]'
+	PYTHONWARNINGS=ignore $(PIP) install $(if $(LOCKED),--no-deps --no-build-isolation) -e '.[server,otlp,prometheus,test,dev]'
 	@$(BIN)/python tools/link_tree.py >/dev/null
 	@touch $(VENV)/.runtime $@
 

@@ -21,7 +21,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[1]
 RUNTIME, DEVELOPMENT = "requirements.lock", "requirements-dev.lock"
-EXTRAS = ("server", "test", "dev")
+EXTRAS = ("server", "otlp", "prometheus", "test", "dev")
 #: Settings through which one machine's packages would come in.
 LOCAL = frozenset({"PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS"})
 #: A lock that names a place ties everybody to the machine that made it.

@@ -13,7 +13,7 @@ from tools import lock
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT: dict[str, Any] = {
     "dependencies": ["Some.Thing>=2,<3", "nowhere>=1; sys_platform == 'none'"],
-    "optional-dependencies": {"server": [], "test": ["tester>=1"], "dev": []},
+    "optional-dependencies": {"server": [], "otlp": [], "prometheus": [], "test": ["tester>=1"], "dev": []},
 }
 HASH = " \\\n    --hash=sha256:00"
 RUNTIME = f"# a remark\nsome-thing==2.5{HASH} \\\n    --hash=sha256:11\n    # via strataflow\n"
