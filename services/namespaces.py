@@ -69,7 +69,9 @@ class Namespaces:
         opened: dict[str, Services] = {}
         with ExitStack() as stack:
             for name, url in self._urls.items():
-                opened[name] = stack.enter_context(running(replace(self._options, url=url)))
+                named = name if len(self._urls) > 1 else None
+                options = replace(self._options, url=url, namespace=named)
+                opened[name] = stack.enter_context(running(options))
             self._stack = stack.pop_all()
         self._open = opened
         return self

@@ -15,11 +15,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ...services.namespaces import Namespaces
+from ...services.telemetry import Telemetry
+from ..graphql.limits import LIMITS, GraphQLLimits
 from ..live.guard import require_guards
 from ..live.settings import StreamLimits
 from ..live.streams import STREAMS, Streams
 from .gate import GATE, NAMESPACES, Gate
 from .limits import Walls
+from .metrics import watch
 from .problems import response_of
 from .rates import Rates
 from .routes import ROUTERS
@@ -48,6 +51,8 @@ class ServerLimits:
     burst: int = 400
     #: Live streams: heartbeats, slow readers, how many.
     streams: StreamLimits = field(default_factory=StreamLimits)
+    #: GraphQL documents: size, depth, cost, time.
+    graphql: GraphQLLimits = field(default_factory=GraphQLLimits)
 
 
 def create_app(
@@ -56,6 +61,7 @@ def create_app(
     authenticate: bool = True,
     limits: ServerLimits | None = None,
     hosts: frozenset[str] = frozenset(),
+    telemetry: Telemetry | None = None,
 ) -> FastAPI:
     """Make the application; unless they are open, it opens the namespaces when it starts, and closes them at its end.
 
@@ -81,11 +87,13 @@ def create_app(
     app.add_exception_handler(HTTPException, _told)
     app.add_middleware(
         Walls,
-        carried={GATE: gate, NAMESPACES: namespaces, STREAMS: streams},
+        carried={GATE: gate, NAMESPACES: namespaces, STREAMS: streams, LIMITS: walls.graphql},
         max_body=walls.max_body,
         max_depth=walls.max_depth,
         hosts=hosts,
     )
+    if telemetry is not None:
+        watch(app, telemetry)
     return app
 
 

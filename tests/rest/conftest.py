@@ -87,13 +87,14 @@ def serve(db_url: str, tmp_path: Path) -> Serve:
         namespaces: tuple[str, ...] = ("main",),
         limits: ServerLimits | None = None,
         executes: bool = True,
+        options: dict[str, Any] | None = None,
         **more: Any,
     ) -> Iterator[Served]:
         urls = {name: f"sqlite:///{tmp_path / name}.db" for name in namespaces[1:]} | {namespaces[0]: db_url}
         for url in urls.values():
             upgrade(url)
-        options = Options(executes=executes, allow_local_code=False, create=True, grace_s=1.0)
-        app = create_app(Namespaces(urls, options), limits=limits or ServerLimits(rate=0), **more)
+        made = Options(executes=executes, allow_local_code=False, create=True, grace_s=1.0, **options or {})
+        app = create_app(Namespaces(urls, made), limits=limits or ServerLimits(rate=0), **more)
         with listening(app) as address, httpx.Client(base_url=address, timeout=60) as client:
             yield Served(client, urls)
 
