@@ -68,6 +68,7 @@ class Parts:
         config: EngineConfig,
         metrics: MetricsCollector | None,
     ) -> None:
+        egress = egress_of(config.egress_allow)  # what may be refused comes before what must be closed
         self.config = config
         self.database = Database(url)
         self.plans = PlanCache()
@@ -110,7 +111,7 @@ class Parts:
             others_alive=self._others_alive,
         )
         self.schedules = Scheduler(self.database, self.catalog, self.writer.submit)
-        self.webhooks = Webhooks(self.database, egress_of(config.egress_allow), poll_s=config.poll_s)
+        self.webhooks = Webhooks(self.database, egress, poll_s=config.poll_s)
         #: What an engine that executes does beside its tasks, each on a thread of its own.
         self.background = (
             Loop("recovery", self.recovery.run_once, config.recovery_s),

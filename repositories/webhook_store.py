@@ -23,6 +23,7 @@ __all__ = [
     "add_delivery",
     "add_webhook",
     "advance",
+    "change_sealed",
     "change_webhook",
     "claim",
     "count_deliveries",
@@ -144,6 +145,12 @@ def change_webhook(connection: Connection, webhook_id: str, **values: Any) -> No
     connection.execute(
         update(WEBHOOKS).where(WEBHOOKS.c.id == webhook_id).values(**values, updated_at=clock(connection))
     )
+
+
+def change_sealed(connection: Connection, row: WebhookRow, values: Mapping[str, str]) -> None:
+    """Put other sealed forms of the same secrets in their place, unless others have been made meanwhile."""
+    same = (WEBHOOKS.c.id == row.id) & (WEBHOOKS.c.version == row.version)
+    connection.execute(update(WEBHOOKS).where(same).values(**values))
 
 
 def delete_webhook(connection: Connection, name: str) -> str | None:

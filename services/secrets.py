@@ -12,7 +12,8 @@ from ..engine.outputs import iso
 from ..engine.stored_secrets import PURPOSE
 from ..engine.translate import engine_errors
 from ..engine.vault import Place, Vault, VaultError, key_id_of
-from ..repositories import secret_store
+from ..engine.webhooks import PURPOSE as WEBHOOK
+from ..repositories import secret_store, webhook_store
 from ..repositories.database import Database
 from ..repositories.secret_store import SecretRow
 
@@ -99,7 +100,7 @@ class SecretService:
         vault = self._vault()
         if vault.key_id is None:
             raise VaultError("there is no master key.", hint="`strataflow secrets new-master-key` makes one.")
-        done, after = 0, ""
+        done, after = self._rewrap_webhooks(vault), ""
         while True:
             with engine_errors(), self._database.write() as session:
                 store = secret_store.given_store_id(session)
@@ -110,6 +111,22 @@ class SecretService:
             if len(page) < _AT_ONCE:
                 return done
             after = page[-1].name
+
+    def _rewrap_webhooks(self, vault: Vault) -> int:
+        """Bring signing secrets of webhooks, which are few, under the newest key; gives how many were not."""
+        done = 0
+        with engine_errors(), self._database.write() as session:
+            store = secret_store.given_store_id(session)
+            for row in webhook_store.webhooks(session, _PAGE):
+                changed: dict[str, str] = {}
+                held = (("sealed", row.sealed, row.version), ("old_sealed", row.old_sealed, row.version - 1))
+                for column, sealed, version in held:
+                    if sealed is not None and key_id_of(sealed) != vault.key_id:
+                        changed[column] = vault.rewrap(sealed, Place(store, WEBHOOK, row.id, version))
+                if changed:
+                    webhook_store.change_sealed(session, row, changed)
+                done += len(changed)
+        return done
 
 
 def _view(row: SecretRow) -> SecretView:

@@ -55,7 +55,11 @@ def _url_problem(url: str, egress: Egress) -> Problem | None:
         parts = httpx.URL(url)
     except (httpx.InvalidURL, ValueError):
         return wrong("this is no URL", "Such as https://example.org/hook.")
-    if parts.scheme not in {"http", "https"} or not parts.raw_host or parts.port == 0:
+    if (
+        parts.scheme not in {"http", "https"}
+        or not parts.raw_host
+        or not 1 <= (80 if parts.port is None else parts.port) <= 65_535
+    ):
         return wrong("a URL begins with https:// or http:// and names a host")
     if parts.userinfo:
         return wrong("a URL holds no password", "Messages are signed: the receiver needs none.")
