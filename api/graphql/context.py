@@ -32,7 +32,7 @@ class TimeOver(Refused):
     def __init__(self, seconds: float) -> None:
         detail = f"the operation took longer than {seconds:g} seconds."
         super().__init__(
-            408, "timeout", detail, hint="Ask for smaller pages, or for fewer relations at once."
+            422, "timeout", detail, hint="Ask for smaller pages, or for fewer relations at once."
         )
         self.allowed = seconds
 

@@ -6,6 +6,7 @@ make it recurse. Fragments are never put in: each is counted once, and what it c
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -46,6 +47,8 @@ class _Count:
     directives: int = 0
     depth: int = 0
     root_fields: int = 0
+    #: How often one name stands in one selection; the validation compares each with each.
+    repeats: int = 0
     #: Fragments and how many fields stand around them.
     spread: list[tuple[str, int]] = field(default_factory=list[tuple[str, int]])
     spreads: int = 0
@@ -54,6 +57,7 @@ class _Count:
         for name in ("fields", "aliases", "directives", "spreads"):
             setattr(self, name, min(_ENDLESS, getattr(self, name) + getattr(other, name)))
         self.depth = max(self.depth, around + other.depth)
+        self.repeats = max(self.repeats, other.repeats)
         if around == 0:
             self.root_fields = min(_ENDLESS, self.root_fields + other.root_fields)
 
@@ -156,7 +160,7 @@ def _count(
         _put_in(whole, counts)
         if len(part.variable_definitions or ()) > limits.variables:
             raise TooMuch("variables", limits.variables, len(part.variable_definitions or ()))
-        for what in ("depth", "root_fields", "aliases", "directives", "spreads", "fields"):
+        for what in ("depth", "root_fields", "aliases", "directives", "spreads", "repeats", "fields"):
             allowed, found = getattr(limits, what), getattr(whole, what)
             if found > allowed:
                 raise TooMuch(what, allowed, found)
@@ -172,13 +176,17 @@ def _put_in(count: _Count, counts: Mapping[str, _Count]) -> None:
 def _own(part: OperationDefinitionNode | FragmentDefinitionNode) -> _Count:
     """What a part has without what it spreads."""
     found = _Count(directives=len(part.directives or ()))
-    stack: list[tuple[SelectionNode, int]] = [(node, 0) for node in part.selection_set.selections]
+    names: Counter[tuple[int, str]] = Counter()
+    #: Each with how many fields stand around it, and which one stands next to it.
+    stack: list[tuple[SelectionNode, int, int]] = [(node, 0, 0) for node in part.selection_set.selections]
     while stack:
-        node, around = stack.pop()
+        node, around, owner = stack.pop()
         found.directives += len(node.directives or ())
         inside = around
         if isinstance(node, FieldNode):
             inside += 1
+            names[owner, (node.alias or node.name).value] += 1
+            owner = found.fields + 1
             found.fields += 1
             found.aliases += node.alias is not None
             found.root_fields += around == 0
@@ -186,7 +194,8 @@ def _own(part: OperationDefinitionNode | FragmentDefinitionNode) -> _Count:
         elif isinstance(node, FragmentSpreadNode):
             found.spreads += 1
             found.spread.append((node.name.value, around))
-        stack.extend((each, inside) for each in _inside(node))
+        stack.extend((each, inside, owner) for each in _inside(node))
+    found.repeats = max(names.values(), default=0)
     return found
 
 

@@ -7,8 +7,10 @@ from typing import Final
 
 from ..rest.problems import Refused
 
-__all__ = ["MAX_PAGE", "MAX_ROOT_PAGE", "GraphQLLimits", "TooMuch"]
+__all__ = ["LIMITS", "MAX_PAGE", "MAX_ROOT_PAGE", "GraphQLLimits", "TooMuch"]
 
+#: Where the walls put the numbers into each request.
+LIMITS: Final = "strataflow.graphql"
 #: Entries of a page: of a relation, and of a list at the top.
 MAX_PAGE: Final = 100
 MAX_ROOT_PAGE: Final = 500
@@ -22,6 +24,7 @@ _SAID: Final = {
     "aliases": "aliases, fragments counted wherever they are spread",
     "directives": "directives, fragments counted wherever they are spread",
     "spreads": "spread fragments",
+    "repeats": "fields of the same name in one selection",
     "root_fields": "fields at the top of an operation",
     "variables": "variables of an operation",
     "variable_bytes": "bytes of variables",
@@ -48,6 +51,8 @@ class GraphQLLimits:
     aliases: int = 50
     directives: int = 50
     spreads: int = 200
+    #: Fields of the same name in one selection.
+    repeats: int = 20
     #: Fields at the top of an operation.
     root_fields: int = 20
     #: Variables that an operation names, and the bytes of their values.

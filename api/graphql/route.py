@@ -27,7 +27,7 @@ from ..rest.routing import Body, router_of
 from .answers import invalid, refusal, told, written
 from .context import Context, TimeOver
 from .document import Document, fields_of, read_document, root_fields
-from .limits import GraphQLLimits, TooMuch
+from .limits import LIMITS, GraphQLLimits, TooMuch
 from .schema import build, forbidden
 from .weighing import INTROSPECTION, weigh
 
@@ -66,7 +66,7 @@ class _Invalid(Exception):
 @router.post("/graphql", openapi_extra={NEED: KEYED}, include_in_schema=False)
 async def graphql(request: Request) -> Response:
     """Run one operation."""
-    limits: GraphQLLimits = getattr(request.app.state, "graphql_limits", None) or GraphQLLimits()
+    limits: GraphQLLimits = request.scope.get(LIMITS) or GraphQLLimits()
     try:
         asked = await _asked(request, limits)
     except _Invalid as exc:

@@ -31,7 +31,11 @@ __all__ = ["INTROSPECTION", "Demand", "weigh"]
 
 #: What the schema itself is read with.
 INTROSPECTION: Final = Need("read", "definitions")
-_INTROSPECTION_WEIGHT: Final = 50
+_OF_THE_SCHEMA: Final = {"__schema": "__Schema", "__type": "__Type"}
+#: How long the lists of the schema are, roughly: they can be asked for inside each other without an end.
+_SIZES: Final = {"types": 80, "fields": 25, "inputFields": 15, "enumValues": 15, "args": 6, "directives": 8}
+#: So many fields of the schema cost one: they are at hand, no database is asked.
+_IN_MEMORY: Final = 25
 
 
 @dataclass(slots=True, frozen=True)
@@ -84,14 +88,20 @@ class _Scale:
         name = node.name.value
         if name == "__typename":
             return Demand()
-        if name.startswith("__"):
-            return Demand(frozenset({INTROSPECTION}), _INTROSPECTION_WEIGHT)
+        if name in _OF_THE_SCHEMA:
+            inside = self.of(_OF_THE_SCHEMA[name], node.selection_set)
+            return Demand(frozenset({INTROSPECTION}), 1 + inside.cost // _IN_MEMORY)
+        target = cast("GraphQLNamedType", get_named_type(self._field_of(parent, name).type))
+        inside = self.of(target.name, node.selection_set)
+        if parent.startswith("__"):
+            return Demand(cost=1).plus(inside, _SIZES.get(name, 1))
         facts = self._built.facts[parent, name]
+        return Demand(facts.needs, facts.weight).plus(inside, self._size(facts, node))
+
+    def _field_of(self, parent: str, name: str) -> Any:
         kind = self._built.schema.type_map[parent]
         fields: Mapping[str, Any] = kind.fields if isinstance(kind, GraphQLObjectType) else {}
-        target = cast("GraphQLNamedType", get_named_type(fields[name].type))
-        inside = self.of(target.name, node.selection_set)
-        return Demand(facts.needs, facts.weight).plus(inside, self._size(facts, node))
+        return fields[name]
 
     def _size(self, facts: FieldFacts, node: FieldNode) -> int:
         """How many entries a page may have."""

@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from tests.graphql.conftest import Ask
-from tests.integration.kit import until
-from tests.rest.conftest import GATED, HELLO, Served
+from tests.rest.conftest import HELLO, Served
 
 FANNED: dict[str, Any] = {
     "dsl": "1",
@@ -60,7 +59,7 @@ def test_a_run_with_everything_that_belongs_to_it(api: Served, token: str, gql: 
     (told,) = api("GET", f"/instances/{run['id']}/tasks", token=token).json()["items"]
     assert (task["path"], task["input"], task["output"], task["instance"]["id"]) == ("a", 7, 7, run["id"])
     assert (told["path"], told["input"], told["output"]) == ("a", 7, 7)
-    assert [each["to"] for each in task["transitions"]["nodes"]] == ["queued", "running", "completed"]
+    assert [each["to"] for each in task["transitions"]["nodes"]][-2:] == ["running", "completed"]
     moves = api("GET", f"/instances/{run['id']}/history", token=token).json()["items"]
     assert [(each["seq"], each["to"]) for each in found["history"]["nodes"]] == [
         (each["seq"], each["to"]) for each in moves
