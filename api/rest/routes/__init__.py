@@ -17,9 +17,12 @@ from . import (
     logs,
     operations,
     queues,
+    schedules,
     secrets,
     system,
     tasks,
+    triggers,
+    webhooks,
 )
 
 __all__ = ["ROUTERS"]
@@ -33,8 +36,11 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     logs.router,
     queues.router,
     limits.router,
+    schedules.router,
+    triggers.router,
     access.router,
     secrets.router,
+    webhooks.router,
     system.router,
     graphql,
     live.router,
