@@ -27,6 +27,7 @@ __all__ = [
     "last_start",
     "live_runs",
     "lock_schedule",
+    "lock_trigger",
     "next_firing",
     "now_of",
     "put_firing",
@@ -198,6 +199,13 @@ def triggers(connection: Connection, *, active: bool = False) -> list[TriggerRow
 def trigger(connection: Connection, name: str) -> TriggerRow | None:
     """One trigger by its name."""
     row = connection.execute(select(*TRIGGERS.columns).where(TRIGGERS.c.name == name)).first()
+    return None if row is None else TriggerRow(*row)
+
+
+def lock_trigger(connection: Connection, name: str) -> TriggerRow | None:
+    """Lock one trigger by its name."""
+    page = select(*TRIGGERS.columns).where(TRIGGERS.c.name == name).with_for_update()
+    row = connection.execute(page).first()
     return None if row is None else TriggerRow(*row)
 
 

@@ -12,6 +12,7 @@ from ..engine.starts import StartOptions
 from ..engine.translate import engine_errors
 from ..repositories import views
 from ..repositories.filters import InstanceFilter
+from .references import checked_reference
 
 if TYPE_CHECKING:
     from ..engine.catalog import DefinitionSource, Registered
@@ -92,11 +93,12 @@ class Operations:
 
     def migration(self, instance_id: str, to: str) -> MigrationPlan:
         """What moving it to another version would meet."""
-        return self._engine.plan_migration(instance_id, to)
+        return self._engine.plan_migration(instance_id, checked_reference(to))
 
     def migrate(self, instance_id: str, to: str, *, accept_loss: bool) -> str:
         """Let it go on under another version of its definition."""
-        return asyncio.run(self._engine.migrate_workflow(instance_id, to, accept_loss=accept_loss)).status
+        moved = self._engine.migrate_workflow(instance_id, checked_reference(to), accept_loss=accept_loss)
+        return asyncio.run(moved).status
 
     def bulk(self, operation: str, where: InstanceFilter, reason: str) -> Iterator[BulkAnswer]:
         """Do one of BULK to every instance that matches, newest first; one that refuses does not stop the rest."""

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from ..engine.errors import Conflict, EngineError, NotFound
+from ..engine.errors import Conflict, NotFound, RequestError
 from ..engine.expressions import parse_template
 from ..engine.firing import jitter_of, trigger_of
 from ..engine.membership import new_id
 from ..engine.outputs import iso
-from ..engine.payload import encode
+from ..engine.payload import decode, encode
 from ..engine.schedules import Scheduler
 from ..engine.translate import engine_errors
 from ..repositories import schedule_store, views
 from ..repositories.schedule_rows import FiringRow, ScheduleRow
+from .queues import checked_queue
+from .references import checked_reference
 
 if TYPE_CHECKING:
     from ..engine.batching import Pending
@@ -25,13 +28,19 @@ if TYPE_CHECKING:
     from ..engine.workflow_engine import WorkflowEngine
     from ..repositories.database import Database
 
-__all__ = ["ScheduleSpec", "SchedulerService", "schedule_json"]
+__all__ = ["MISFIRES", "OVERLAPS", "ScheduleSpec", "SchedulerService", "firing_json", "schedule_json"]
+
+#: Looks at what is about to be changed, locked; what it raises is raised, and nothing is changed.
+Check = Callable[[ScheduleRow], None]
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 _MANY: Final = 10_000
 OVERLAPS: Final = ("allow", "skip", "queue", "cancel")
 MISFIRES: Final = ("skip", "latest", "all")
 _CENTURY_S: Final = 100 * 366 * 86_400
+#: The end of the year 9999: what comes later cannot be written.
+_LAST: Final = 253_402_300_799_000_000
+_HIGHEST: Final = 1_000_000
 
 
 @dataclass(slots=True, frozen=True)
@@ -60,7 +69,7 @@ class ScheduleSpec:
 
 
 def schedule_json(row: ScheduleRow) -> dict[str, Any]:
-    """A schedule as the command line and APIs give it."""
+    """A schedule as the command line and APIs give it: everything that `create` takes, and how it stands."""
     version = "" if row.version is None else f"@{row.version}"
     return {
         "name": row.name,
@@ -72,13 +81,33 @@ def schedule_json(row: ScheduleRow) -> dict[str, Any]:
         "timezone": row.timezone,
         "overlap": row.overlap,
         "misfire": row.misfire,
+        "catch_up": row.catch_up,
         "jitter_s": row.jitter / 1_000_000,
         "cooldown_s": row.cooldown / 1_000_000,
+        "start_at": iso(row.start_at),
+        "end_at": iso(row.end_at),
+        "inputs": None if row.inputs is None else decode(row.inputs),
+        "queue": row.queue,
+        "priority": row.priority,
         "next_at": iso(row.next_at),
         "runs": row.runs,
         "skips": row.skips,
         "problem": row.problem,
         "origin": row.origin,
+        "created_at": iso(row.created_at),
+        "updated_at": iso(row.updated_at),
+    }
+
+
+def firing_json(row: FiringRow) -> dict[str, Any]:
+    """What became of one instant, as APIs give it."""
+    return {
+        "at": iso(row.at),
+        "kind": row.kind,
+        "outcome": row.outcome,
+        "instance": row.instance_id,
+        "fired_at": iso(row.fired_at),
+        "reason": row.reason,
     }
 
 
@@ -104,6 +133,11 @@ class SchedulerService:
             if not page:
                 return found
 
+    def page(self, *, after: str = "", limit: int = 100) -> list[ScheduleRow]:
+        """A page of schedules by name; `after` is the last one seen."""
+        with engine_errors(), self._database.read() as connection:
+            return schedule_store.schedules(connection, after=after, limit=limit)
+
     def get(self, name: str) -> ScheduleRow:
         """One schedule. Raises NotFound."""
         with engine_errors(), self._database.read() as connection:
@@ -120,7 +154,8 @@ class SchedulerService:
         row = self.get(spec) if isinstance(spec, str) else self._checked(spec)
         with engine_errors(), self._database.read() as connection:
             now = views.now(connection)
-        return trigger_of(row).upcoming(now if after is None else after, count)
+        found = trigger_of(row).upcoming(now if after is None else after, count)
+        return [instant for instant in found if instant <= _LAST]
 
     # --- making
 
@@ -137,11 +172,12 @@ class SchedulerService:
                 )
         return row
 
-    def update(self, spec: ScheduleSpec) -> ScheduleRow:
+    def update(self, spec: ScheduleSpec, check: Check | None = None) -> ScheduleRow:
         """Replace a schedule of this name; what has fired stays fired. Raises NotFound, InvalidSchedule, Conflict."""
         wanted = self._checked(spec)
         with engine_errors(), self._database.write() as connection:
             old = _given(schedule_store.lock_schedule(connection, spec.name), spec.name)
+            _pass(old, check)
             if old.origin == "definition":
                 raise Conflict(
                     f"schedule {spec.name!r} belongs to its definition.",
@@ -156,27 +192,30 @@ class SchedulerService:
             schedule_store.change_schedule(connection, old.id, **values)
         return row
 
-    def remove(self, name: str) -> None:
+    def remove(self, name: str, check: Check | None = None) -> None:
         """Delete a schedule and its history; runs that it started stay. Raises NotFound, Conflict."""
-        if self.get(name).origin == "definition":
-            raise Conflict(
-                f"schedule {name!r} belongs to its definition.",
-                hint="Activate a version without `schedule`, or pause it.",
-            )
-        with engine_errors(), self._database.write() as connection:
-            schedule_store.remove_schedule(connection, name)
-
-    def pause(self, name: str, reason: str | None = None) -> ScheduleRow:
-        """Fire nothing until it is resumed. Raises NotFound."""
-        return self._switch(name, "paused", reason)
-
-    def resume(self, name: str) -> ScheduleRow:
-        """Fire again, from now on: what its times passed meanwhile is left to `backfill`. Raises NotFound."""
-        return self._switch(name, "active", None)
-
-    def _switch(self, name: str, state: str, reason: str | None) -> ScheduleRow:
         with engine_errors(), self._database.write() as connection:
             row = _given(schedule_store.lock_schedule(connection, name), name)
+            _pass(row, check)
+            if row.origin == "definition":
+                raise Conflict(
+                    f"schedule {name!r} belongs to its definition.",
+                    hint="Activate a version without `schedule`, or pause it.",
+                )
+            schedule_store.remove_schedule(connection, name)
+
+    def pause(self, name: str, reason: str | None = None, check: Check | None = None) -> ScheduleRow:
+        """Fire nothing until it is resumed. Raises NotFound."""
+        return self._switch(name, "paused", reason, check)
+
+    def resume(self, name: str, check: Check | None = None) -> ScheduleRow:
+        """Fire again, from now on: what its times passed meanwhile is left to `backfill`. Raises NotFound."""
+        return self._switch(name, "active", None, check)
+
+    def _switch(self, name: str, state: str, reason: str | None, check: Check | None) -> ScheduleRow:
+        with engine_errors(), self._database.write() as connection:
+            row = _given(schedule_store.lock_schedule(connection, name), name)
+            _pass(row, check)
             now = schedule_store.now_of(connection)
             if row.state == state:
                 return row
@@ -198,22 +237,27 @@ class SchedulerService:
         return found
 
     def backfill(self, name: str, start: datetime, end: datetime) -> list[FiringRow]:
-        """Fire the instants of a range (both ends included) that have not fired. Raises NotFound, EngineError."""
+        """Fire the instants of a range (both ends included) that have not fired. Raises NotFound, RequestError."""
         row = self.get(name)
         first, last = _micros(start), _micros(end)
         with engine_errors(), self._database.read() as connection:
             now = views.now(connection)
         if first > last:
-            raise EngineError("the range ends before it begins.", hint="Give the earlier instant first.")
+            raise RequestError(
+                "the range ends before it begins.", pointer="/end", hint="Give the earlier instant first."
+            )
         if last > now:
-            raise EngineError(
+            raise RequestError(
                 f"the range ends in the future, at {iso(last)}.",
+                pointer="/end",
                 hint="Give instants that have passed; what is to come fires by itself, and `trigger` fires now.",
             )
         instants = trigger_of(replace(row, start_at=None, end_at=None)).between(first - 1, last, _MANY + 1)
         if len(instants) > _MANY:
-            raise EngineError(
-                f"{name!r} would fire more than {_MANY:,} times in that range.", hint="Give a shorter range."
+            raise RequestError(
+                f"{name!r} would fire more than {_MANY:,} times in that range.",
+                pointer="/start",
+                hint="Give a shorter range.",
             )
         found: list[FiringRow] = []
         for at in range(0, len(instants), 100):  # in small transactions: other engines go on meanwhile
@@ -225,8 +269,9 @@ class SchedulerService:
 
     def _checked(self, spec: ScheduleSpec) -> ScheduleRow:
         if not _NAME.fullmatch(spec.name):
-            raise EngineError(
+            raise RequestError(
                 f"{spec.name!r} is no schedule name.",
+                pointer="/name",
                 hint="Use letters, digits, '_', '.' and '-', at most 128.",
             )
         for what, given, least in (
@@ -235,20 +280,33 @@ class SchedulerService:
             ("cooldown", spec.cooldown_s, 0.0),
         ):
             if given is not None and not (math.isfinite(given) and least <= given <= _CENTURY_S):
-                raise EngineError(
+                raise RequestError(
                     f"{what} is {least:g} s or more, and at most a hundred years, not {given:g} s.",
+                    pointer=f"/{what}_s",
                     hint="Give another duration.",
                 )
         if not 1 <= spec.catch_up <= _MANY:
-            raise EngineError(
+            raise RequestError(
                 f"catch_up is a whole number from 1 to {_MANY}, not {spec.catch_up}.",
+                pointer="/catch_up",
                 hint="With misfire `skip` nothing that was missed starts.",
             )
         for what, value, known in (("overlap", spec.overlap, OVERLAPS), ("misfire", spec.misfire, MISFIRES)):
             if value not in known:
-                raise EngineError(f"{what} {value!r} is unknown.", hint=f"It is one of {', '.join(known)}.")
+                raise RequestError(
+                    f"{what} {value!r} is unknown.",
+                    pointer=f"/{what}",
+                    hint=f"It is one of {', '.join(known)}.",
+                )
+        if spec.queue is not None:
+            checked_queue(spec.queue)
+        if spec.priority is not None and not -_HIGHEST <= spec.priority <= _HIGHEST:
+            raise RequestError(
+                f"a priority is a whole number from {-_HIGHEST} to {_HIGHEST}, not {spec.priority}.",
+                pointer="/priority",
+            )
         with engine_errors():
-            self._catalog.find(spec.definition)
+            self._catalog.find(checked_reference(spec.definition))
             row = self._row(spec, 0)
             with self._database.read() as connection:
                 now = views.now(connection)
@@ -296,21 +354,28 @@ def _check_template(inputs: Any) -> None:
     hint = "Their expressions may read '{{ instance.scheduled_for }}', and nothing else."
     template, problems = parse_template(inputs)
     if template is None:
-        raise EngineError(f"the inputs cannot be read: {problems[0].message}.", hint=hint)
+        raise RequestError(f"the inputs cannot be read: {problems[0].message}.", pointer="/inputs", hint=hint)
     for ref in template.refs:
         if ref.root != "instance" or ref.parts[:1] != ("scheduled_for",):
             read = ".".join(map(str, (ref.root, *ref.parts[:1])))
-            raise EngineError(f"the inputs read {read}, which a schedule does not know.", hint=hint)
+            raise RequestError(
+                f"the inputs read {read}, which a schedule does not know.", pointer="/inputs", hint=hint
+            )
 
 
 def _starting(row: ScheduleRow, now: int) -> ScheduleRow:
     following = trigger_of(row).next_after(now)
     if following is None:
-        raise EngineError(
+        raise RequestError(
             f"schedule {row.name!r} would never fire: its times are over.",
             hint="Give a time that is to come.",
         )
     return replace(row, state="active", fired_until=now, next_at=following + jitter_of(row, following))
+
+
+def _pass(row: ScheduleRow, check: Check | None) -> None:
+    if check is not None:
+        check(row)
 
 
 def _given(row: ScheduleRow | None, name: str) -> ScheduleRow:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from ..engine.errors import Conflict, EngineError, NotFound
+from ..engine.errors import Conflict, NotFound, RequestError
 from ..engine.membership import new_id
-from ..engine.payload import encode
+from ..engine.outputs import iso
+from ..engine.payload import decode, encode
 from ..engine.translate import engine_errors
 from ..engine.triggers import Emitted, Emitter, check_inputs, check_texts
 from ..repositories import schedule_store
 from ..repositories.schedule_rows import TriggerRow
 from .queues import checked_queue
+from .references import checked_reference
 
 if TYPE_CHECKING:
     from ..engine.batching import Pending
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["TriggerService", "TriggerSpec", "trigger_json"]
 
+#: Looks at what is about to be changed, locked; what it raises is raised, and nothing is changed.
+Check = Callable[[TriggerRow], None]
 _NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 _HIGHEST: Final = 1_000_000
 _LONGEST: Final = 512
@@ -46,15 +51,21 @@ class TriggerSpec:
 
 
 def trigger_json(row: TriggerRow) -> dict[str, Any]:
-    """A trigger as the command line and APIs give it."""
+    """A trigger as the command line and APIs give it: everything that `create` takes, and how it stands."""
     version = "" if row.version is None else f"@{row.version}"
     return {
         "name": row.name,
         "pattern": row.pattern,
         "definition": f"{row.definition}{version}",
         "state": row.state,
+        "match": None if row.match is None else decode(row.match),
+        "inputs": None if row.inputs is None else decode(row.inputs),
+        "queue": row.queue,
+        "priority": row.priority,
         "runs": row.runs,
         "problem": row.problem,
+        "created_at": iso(row.created_at),
+        "updated_at": iso(row.updated_at),
     }
 
 
@@ -72,64 +83,88 @@ class TriggerService:
         with engine_errors(), self._database.read() as connection:
             return schedule_store.triggers(connection)
 
+    def get(self, name: str) -> TriggerRow:
+        """One trigger. Raises NotFound."""
+        with engine_errors(), self._database.read() as connection:
+            return _given(schedule_store.trigger(connection, name), name)
+
     def create(self, spec: TriggerSpec) -> TriggerRow:
-        """Save a trigger. Raises EngineError, NotFound, and Conflict for a taken name."""
-        if not _NAME.fullmatch(spec.name):
-            raise EngineError(
-                f"{spec.name!r} is no trigger name.",
-                hint="Use letters, digits, '_', '.' and '-', at most 128.",
-            )
-        if not spec.pattern:
-            raise EngineError("a trigger needs a pattern of event names.", hint="Write 'order.*'.")
-        check_texts(spec.match, spec.inputs)
-        if spec.queue is not None:
-            checked_queue(spec.queue)
-        if spec.priority is not None and not -_HIGHEST <= spec.priority <= _HIGHEST:
-            raise EngineError(
-                f"a priority is a whole number from {-_HIGHEST} to {_HIGHEST}, not {spec.priority}."
-            )
-        with engine_errors():
-            check_inputs(self._catalog.find(spec.definition).inputs, spec.inputs)
-            with self._database.write() as connection:
-                row = _row(spec, schedule_store.now_of(connection))
-                added = schedule_store.add_trigger(connection, row)
+        """Save a trigger. Raises RequestError, NotFound, InputError, and Conflict for a taken name."""
+        self._check(spec)
+        with engine_errors(), self._database.write() as connection:
+            row = _row(spec, schedule_store.now_of(connection))
+            added = schedule_store.add_trigger(connection, row)
         if not added:
             raise Conflict(
                 f"there is a trigger {spec.name!r} already.", hint="Remove it first, or take another name."
             )
         return row
 
-    def remove(self, name: str) -> None:
+    def update(self, spec: TriggerSpec, check: Check | None = None) -> TriggerRow:
+        """Replace a trigger of this name; it stays paused if it was. Raises as `create` does, and NotFound."""
+        self._check(spec)
+        with engine_errors(), self._database.write() as connection:
+            old = _given(schedule_store.lock_trigger(connection, spec.name), spec.name)
+            _pass(old, check)
+            new = _row(spec, schedule_store.now_of(connection))
+            names = ("pattern", "match", "definition", "version", "inputs", "queue", "priority", "updated_at")
+            values = {name: getattr(new, name) for name in names}
+            schedule_store.change_trigger(connection, old.id, **values, problem=None)
+            return _given(schedule_store.trigger(connection, spec.name), spec.name)
+
+    def _check(self, spec: TriggerSpec) -> None:
+        if not _NAME.fullmatch(spec.name):
+            raise RequestError(
+                f"{spec.name!r} is no trigger name.",
+                pointer="/name",
+                hint="Use letters, digits, '_', '.' and '-', at most 128.",
+            )
+        if not spec.pattern or len(spec.pattern) > _LONGEST or not spec.pattern.isprintable():
+            raise RequestError(
+                f"a trigger needs a pattern of event names, of at most {_LONGEST} characters.",
+                pointer="/pattern",
+                hint="Write 'order.*'.",
+            )
+        check_texts(spec.match, spec.inputs)
+        if spec.queue is not None:
+            checked_queue(spec.queue)
+        if spec.priority is not None and not -_HIGHEST <= spec.priority <= _HIGHEST:
+            raise RequestError(
+                f"a priority is a whole number from {-_HIGHEST} to {_HIGHEST}, not {spec.priority}.",
+                pointer="/priority",
+            )
+        with engine_errors():
+            check_inputs(self._catalog.find(checked_reference(spec.definition)).inputs, spec.inputs)
+
+    def remove(self, name: str, check: Check | None = None) -> None:
         """Delete a trigger; runs that it started stay. Raises NotFound."""
         with engine_errors(), self._database.write() as connection:
-            gone = schedule_store.remove_trigger(connection, name)
-        if not gone:
-            raise _unknown(name)
+            _pass(_given(schedule_store.lock_trigger(connection, name), name), check)
+            schedule_store.remove_trigger(connection, name)
 
-    def pause(self, name: str) -> TriggerRow:
+    def pause(self, name: str, check: Check | None = None) -> TriggerRow:
         """Let events pass until it is resumed. Raises NotFound."""
-        return self._switch(name, "paused")
+        return self._switch(name, "paused", check)
 
-    def resume(self, name: str) -> TriggerRow:
+    def resume(self, name: str, check: Check | None = None) -> TriggerRow:
         """Take events again. Raises NotFound."""
-        return self._switch(name, "active")
+        return self._switch(name, "active", check)
 
-    def _switch(self, name: str, state: str) -> TriggerRow:
+    def _switch(self, name: str, state: str, check: Check | None) -> TriggerRow:
         with engine_errors(), self._database.write() as connection:
-            row = schedule_store.trigger(connection, name)
-            if row is None:
-                raise _unknown(name)
+            row = _given(schedule_store.lock_trigger(connection, name), name)
+            _pass(row, check)
             now = schedule_store.now_of(connection)
             schedule_store.change_trigger(connection, row.id, state=state, updated_at=now)
-            changed = schedule_store.trigger(connection, name)
-        return changed or row
+            return _given(schedule_store.trigger(connection, name), name)
 
     def emit(self, name: str, payload: Any = None, *, event_id: str | None = None) -> list[Emitted]:
-        """Start what an event starts; the same id again starts nothing again. Raises PayloadError, EngineError."""
+        """Start what an event starts; the same id again starts nothing again. Raises PayloadError, RequestError."""
         for what, text in (("name", name), ("id", event_id)):
             if text is not None and (not text.strip() or len(text) > _LONGEST or not text.isprintable()):
-                raise EngineError(
+                raise RequestError(
                     f"an event's {what} is printable text of 1 to {_LONGEST} characters, not {text[:80]!r}.",
+                    pointer=f"/{what}",
                     hint="Write a name like order.paid."
                     if what == "name"
                     else "Leave it out to get a fresh one.",
@@ -156,6 +191,17 @@ def _row(spec: TriggerSpec, now: int) -> TriggerRow:
         created_at=now,
         updated_at=now,
     )
+
+
+def _pass(row: TriggerRow, check: Check | None) -> None:
+    if check is not None:
+        check(row)
+
+
+def _given(row: TriggerRow | None, name: str) -> TriggerRow:
+    if row is None:
+        raise _unknown(name)
+    return row
 
 
 def _unknown(name: str) -> NotFound:

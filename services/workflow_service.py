@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from ..engine.errors import DefinitionError, EngineError, NotFound
 from ..executors.registry import ExecutorRegistry
 from .documents import Checked, check_document, definitions_in, read_document
+from .references import checked_reference
 
 if TYPE_CHECKING:
     from ..engine.catalog import Catalog, Registered
@@ -93,7 +94,7 @@ class WorkflowService:
         from ..engine.translate import engine_errors
 
         with engine_errors():
-            return self._stored.find(reference)
+            return self._stored.find(checked_reference(reference))
 
     def register_folder(self, folder: Path) -> list[Registered]:
         """Store every definition of a folder, so that others find it by name; what is active stays so."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Annotated, Any, Final, Generic, cast
@@ -17,8 +19,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 from starlette.responses import Response
 from typing_extensions import TypeVar
 
+from ...engine.cron_fields import InvalidSchedule
 from ...engine.durations import parse_duration
-from ...engine.errors import Problem
+from ...engine.errors import DefinitionError, InputError, PayloadError, Problem, RequestError
 from .gate import NEED, Caller, GuardedRoute, caller_of
 from .problems import MEDIA_TYPE, Refused
 
@@ -35,6 +38,7 @@ __all__ = [
     "cursor_of",
     "instant_of",
     "json_answer",
+    "located",
     "needs",
     "page_of",
     "place_of",
@@ -238,6 +242,31 @@ def _written(value: BaseModel) -> bytes:
 
 
 # --- values
+
+
+@contextmanager
+def located(
+    body: str = "/body", *, inputs: str = "/body/inputs", document: str = "/body/definition"
+) -> Generator[None]:
+    """Let what a service refuses say where in the body it stands: its own pointers know nothing of one."""
+    try:
+        yield
+    except InvalidSchedule as exc:
+        field = "every_s" if exc.field == "every" else exc.field
+        raise RequestError(exc.message, pointer=f"{body}/{field}", hint=exc.hint) from exc
+    except RequestError as exc:
+        place = f"{body}{exc.pointer}" if exc.pointer else ""
+        raise RequestError(exc.message, pointer=place, hint=exc.hint) from exc
+    except PayloadError as exc:
+        raise PayloadError(exc.message, pointer=inputs + exc.pointer, hint=exc.hint) from exc
+    except InputError as exc:
+        raise InputError([_below(inputs, each) for each in exc.problems]) from exc
+    except DefinitionError as exc:
+        raise DefinitionError([_below(document, each) for each in exc.problems], name=exc.name) from exc
+
+
+def _below(place: str, problem: Problem) -> Problem:
+    return replace(problem, pointer=place + problem.pointer)
 
 
 def seconds_of(text: str, pointer: str) -> float:

@@ -5,21 +5,17 @@ The same routes stand at the root (`root`) for callers that know no prefix.
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from contextlib import contextmanager
-from dataclasses import replace
 from typing import Annotated, Any, Final
 
 from fastapi import Path
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse
 
-from ....engine.errors import DefinitionError, InputError, PayloadError, Problem
 from ....engine.starts import StartOptions
 from ....services.adhoc import record_of, run_ad_hoc
 from ..models.tasks import AdHoc, AdHocRecord, AdHocStarted
 from ..problems import Refused
-from ..routing import Called, needs, router_of
+from ..routing import Called, located, needs, router_of
 from ..waiting import Wait, wait_for_instance
 
 __all__ = ["root", "router"]
@@ -43,7 +39,7 @@ def run_ad_hoc_task(body: AdHoc, caller: Called) -> JSONResponse:
     engine = caller.services.engine
     if engine is None:
         raise Refused(503, "stopped", "this process has no engine.")
-    with _named_fields():
+    with located(document="/body/task_spec"):
         task_id = run_ad_hoc(engine, body.task_spec, body.inputs, options=StartOptions(id=caller.new_id))
     return JSONResponse({"task_id": task_id}, 202, {"Location": f"tasks/{task_id}"})
 
@@ -57,22 +53,3 @@ async def get_ad_hoc_task(task_id: TaskId, caller: Called, wait: Wait = None) ->
         await run_in_threadpool(services.executions.known, task_id)
         await wait_for_instance(caller, task_id, wait)
     return await run_in_threadpool(record_of, services.executions, services.workflows, task_id)
-
-
-@contextmanager
-def _named_fields() -> Generator[None]:
-    """Let pointers into the definition and the inputs say where in the body these stand."""
-    try:
-        yield
-    except DefinitionError as exc:
-        raise DefinitionError(
-            [_below("/body/task_spec", each) for each in exc.problems], name=exc.name
-        ) from exc
-    except InputError as exc:
-        raise InputError([_below("/body/inputs", each) for each in exc.problems]) from exc
-    except PayloadError as exc:
-        raise PayloadError(exc.message, pointer=f"/body/inputs{exc.pointer}", hint=exc.hint) from exc
-
-
-def _below(place: str, problem: Problem) -> Problem:
-    return replace(problem, pointer=place + problem.pointer)
