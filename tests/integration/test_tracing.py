@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -11,11 +14,14 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased
+from opentelemetry.trace import StatusCode
 
-from strataflow.engine.tracing import Tracing, trace_id_of
+from strataflow.engine.starts import StartOptions
+from strataflow.engine.tracing import TRACEPARENT, Tracing, trace_id_of
 from strataflow.executors.base import TaskContext
 from strataflow.executors.domain import ExecutorDomain
-from tests.integration.kit import Flow
+from tests.integration.kit import Flow, until
 
 Doc = dict[str, Any]
 
@@ -23,9 +29,9 @@ Doc = dict[str, Any]
 class Traces:
     """What was sent, by name."""
 
-    def __init__(self) -> None:
+    def __init__(self, **fields: Any) -> None:
         self.exporter = InMemorySpanExporter()
-        self.provider = TracerProvider()
+        self.provider = TracerProvider(**fields)
         self.provider.add_span_processor(SimpleSpanProcessor(self.exporter))
         self.tracing = Tracing(self.provider)
 
@@ -81,6 +87,7 @@ def own_domain(traces: Traces) -> ExecutorDomain:
     return domain
 
 
+@pytest.mark.row("X-40")
 def test_run_task_attempt_and_the_executors_own_spans(flow: Flow, traces: Traces) -> None:
     flow.registry.register_executor_domain(own_domain(traces))
     flow.open(tracing=traces.tracing)
@@ -104,3 +111,229 @@ def test_run_task_attempt_and_the_executors_own_spans(flow: Flow, traces: Traces
     assert run.end_time is not None
     assert all(run.start_time <= (s.start_time or 0) for s in traces.spans if s.name.startswith("task"))
     assert trace.get_current_span().get_span_context().is_valid is False
+
+
+def test_scopes_items_and_turns_stand_below_each_other(flow: Flow, traces: Traces) -> None:
+    flow.open(tracing=traces.tracing)
+    inner = {"nodes": {"x": {"run": "core.noop"}}}
+    flow.run({"g": {"do": inner}, "m": {"map": "{{ [1, 2] }}", "do": inner}})
+    flow.shut()
+    run, group, items = traces.one("workflow flow"), traces.one("task g"), traces.named("task m[]")
+    assert is_child(group, run)
+    assert is_child(traces.one("task g.x"), group)
+    assert is_child(traces.one("task m"), run)
+    assert all(is_child(item, traces.one("task m")) for item in items)
+    below = traces.named("task m[].x")
+    assert [[is_child(task, item) for item in items].count(True) for task in below] == [1, 1]
+
+
+def test_retries_and_failures(flow: Flow, traces: Traces, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STRATAFLOW_SECRET_KEY", "hunter22")
+    flow.open(tracing=traces.tracing)
+    failing = {"times": 1, "message": "it is {{ secrets.key }}"}
+    again = {"max": 1, "delay": "5ms"}
+    flow.run({"a": {"run": "t.fail", "with": failing, "retry": again}})
+    flow.run({"b": {"run": "t.fail", "with": {"message": "no {{ secrets.key }}"}}}, name="broken")
+    flow.shut()
+    task = traces.one("task a")
+    first, second = sorted(
+        [span for span in traces.named("attempt t.fail") if about(span)["strataflow.task.path"] == "a"],
+        key=lambda span: span.start_time or 0,
+    )
+    assert is_child(first, task)
+    assert is_child(second, task)
+    assert [event.name for event in task.events] == ["retry"]
+    assert task.start_time is not None
+    assert first.end_time is not None
+    assert task.start_time < first.end_time
+    assert task.status.status_code is StatusCode.UNSET
+    assert first.status.status_code is StatusCode.ERROR
+    assert first.events[-1].name == "exception"
+    assert about(first)["error.type"] == "t.Broken"
+    assert (about(first)["strataflow.outcome"], about(second)["strataflow.outcome"]) == (
+        "failed",
+        "succeeded",
+    )
+    assert traces.one("task b").status.status_code is StatusCode.ERROR
+    assert traces.one("workflow broken").status.status_code is StatusCode.ERROR
+    told = "".join(span.to_json() for span in traces.spans)
+    assert "hunter22" not in told
+    assert "it is ***" in told
+
+
+def test_children_belong_to_the_trace_of_the_task_that_started_them(flow: Flow, traces: Traces) -> None:
+    domain = ExecutorDomain("own")
+
+    @domain.executor("spawn")
+    def spawn(ctx: TaskContext, config: Any) -> Any:
+        return ctx.spawn("leaf")
+
+    flow.registry.register_executor_domain(domain)
+    engine = flow.open(tracing=traces.tracing)
+    leaf = flow.document({"x": {"run": "core.noop"}}) | {"name": "leaf"}
+    engine.register(leaf, activate=True)
+    middle = flow.document({"call": {"flow": "leaf"}}) | {"name": "middle"}
+    engine.register(middle, activate=True)
+    status = flow.run({"call": {"flow": "middle"}, "own": {"run": "own.spawn"}})
+    until(lambda: len(traces.named("workflow leaf")) == 2)
+    flow.shut()
+    run, child = traces.one("workflow flow"), traces.one("workflow middle")
+    of_run, of_child = (
+        next(span for span in traces.named("task call") if is_child(span, parent)) for parent in (run, child)
+    )
+    assert is_child(child, of_run)
+    leaves = traces.named("workflow leaf")
+    spawned = traces.one("attempt own.spawn")
+    assert sorted((is_child(each, of_child), is_child(each, spawned)) for each in leaves) == [
+        (False, True),
+        (True, False),
+    ]
+    assert {span.context.trace_id for span in traces.spans if span.context} == {trace_id_of(status.id)}
+
+
+def test_a_run_started_in_a_trace_belongs_to_it_on_another_engine_too(flow: Flow, traces: Traces) -> None:
+    client = flow.open(tracing=traces.tracing, executes=False)
+    tracer = traces.provider.get_tracer("caller")
+    with tracer.start_as_current_span("caller"):
+        instance_id = flow.start_with(StartOptions(labels={"own": "1"}), {"a": {"run": "core.noop"}})
+    client.stop()
+    other = Traces()
+    flow._engines.clear()
+    flow.open(tracing=other.tracing)
+    status = flow.wait(instance_id)
+    flow.shut()
+    assert is_child(other.one("workflow flow"), traces.one("caller"))
+    assert is_child(other.one("task a"), other.one("workflow flow"))
+    with flow.database.read() as connection:
+        labels = views_labels(connection, status.id)
+    assert labels["own"] == "1"
+    assert labels[TRACEPARENT].startswith("00-")
+
+
+def views_labels(connection: Any, instance_id: str) -> dict[str, str]:
+    from strataflow.repositories import views
+
+    found = views.instance(connection, instance_id)
+    assert found is not None
+    return dict(found.labels)
+
+
+def test_an_attempt_that_dies_with_its_engine_is_told_of_by_the_next_one(flow: Flow, traces: Traces) -> None:
+    flow.open(tracing=traces.tracing)
+    instance_id = flow.start({"a": {"run": "t.gate", "with": {"gate": "g"}}})
+    until(lambda: flow.state(instance_id, "a") == "running")
+    flow.crash()
+    assert traces.named("attempt t.gate") == []
+    other = Traces()
+    flow.open(tracing=other.tracing)
+    flow.probe.gate("g").set()
+    flow.wait(instance_id)
+    flow.shut()
+    task, run = other.one("task a"), other.one("workflow flow")
+    lost, done = sorted(other.named("attempt t.gate"), key=lambda span: span.start_time or 0)
+    assert is_child(lost, task)
+    assert is_child(done, task)
+    assert is_child(task, run)
+    assert (about(lost)["strataflow.outcome"], about(done)["strataflow.outcome"]) == ("lost", "succeeded")
+    assert lost.status.status_code is StatusCode.ERROR
+    assert lost.start_time == task.start_time
+    assert [event.name for event in task.events] == ["given back"]
+
+
+def test_what_the_parent_does_not_sample_is_not_sent(flow: Flow) -> None:
+    unwanted = Traces(sampler=ParentBased(ALWAYS_OFF))
+    flow.open(tracing=unwanted.tracing)
+    flow.run({"a": {"run": "core.noop"}, "b": {"run": "t.later", "with": 1}})
+    label = {TRACEPARENT: f"00-{1:032x}-{2:016x}-01"}
+    sampled = flow.start_with(StartOptions(labels=label), {"a": {"run": "core.noop"}})
+    flow.wait(sampled)
+    flow.shut()
+    names = sorted(span.name for span in unwanted.spans)
+    assert names == ["attempt core.noop", "task a", "workflow flow"]
+    assert {span.context.trace_id for span in unwanted.spans if span.context} == {1}
+
+
+class Receiver:
+    """An HTTP server that keeps the headers it is sent; `/away` leads to another host."""
+
+    def __init__(self) -> None:
+        seen: dict[str, dict[str, str]] = {}
+        self.seen = seen
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                seen[self.path] = {name.lower(): text for name, text in self.headers.items()}
+                port = self.server.server_address[1]
+                self.send_response(302 if self.path == "/away" else 200)
+                if self.path == "/away":
+                    self.send_header("Location", f"http://localhost:{port}/there")
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, *args: Any) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
+        self.thread = threading.Thread(target=self.server.serve_forever)
+        self.thread.start()
+
+    def close(self) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+        self.thread.join()
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    made = Receiver()
+    yield made
+    made.close()
+
+
+def test_a_request_carries_the_trace_unless_it_is_told_not_to(
+    flow: Flow, traces: Traces, receiver: Receiver
+) -> None:
+    flow.open(tracing=traces.tracing)
+    flow.run(
+        {
+            "a": {"run": "http.request", "with": {"url": f"{receiver.url}/a"}},
+            "b": {"run": "http.request", "with": {"url": f"{receiver.url}/b", "trace": False}},
+            "c": {"run": "http.request", "with": {"url": f"{receiver.url}/away"}},
+        }
+    )
+    flow.shut()
+    attempt = next(
+        span for span in traces.named("attempt http.request") if about(span)["strataflow.task.path"] == "a"
+    )
+    assert attempt.context is not None
+    sent = receiver.seen["/a"]["traceparent"].split("-")
+    assert sent[1:3] == [f"{attempt.context.trace_id:032x}", f"{attempt.context.span_id:016x}"]
+    assert "traceparent" not in receiver.seen["/b"]
+    assert "traceparent" in receiver.seen["/away"]
+    assert "traceparent" not in receiver.seen["/there"]
+
+
+OFF = """
+import sys
+from strataflow import WorkflowEngine
+from strataflow.repositories.migrate import upgrade
+
+upgrade(sys.argv[1])
+with WorkflowEngine(sys.argv[1]) as engine:
+    engine.run({"dsl": "1", "name": "flow", "nodes": {"a": {"run": "core.noop"}}})
+found = [name for name in sys.modules if name.split(".")[0] in {"opentelemetry", "prometheus_client"}]
+print([*found, *(n for n in sys.modules if n in {"strataflow.engine.tracing", "strataflow.engine.spans"})])
+"""
+
+
+def test_nothing_of_it_is_imported_where_it_is_off(sqlite_url: str) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", OFF, sqlite_url], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert ran.stdout.strip() == "[]"
+
+
+def test_tracing_needs_a_provider_of_the_sdk() -> None:
+    with pytest.raises(ValueError, match="needs a TracerProvider"):
+        Tracing()
