@@ -155,6 +155,8 @@ class SpanSender:
         for ended in page:
             instance = ended.instance
             ref = self._tracing.trace_of(instance)
+            if not ref.flags.sampled:
+                continue
             for event, row in ended.lost:
                 self._send_lost(ref, ended, event, row, past.get((instance.id, row.path), ()))
             for row in ended.tasks:
@@ -166,6 +168,8 @@ class SpanSender:
         """What tasks went through that had more than one attempt, read once for each run."""
         wanted: dict[str, list[str]] = {}
         for ended in page:
+            if not self._tracing.trace_of(ended.instance).flags.sampled:
+                continue
             paths = [row.path for _, row in ended.lost]
             paths += [row.path for row in ended.tasks if row.attempt > 1]
             if paths:

@@ -64,6 +64,8 @@ _PARENT: Final = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f
 #: A label's value is no longer.
 _LONGEST_STATE: Final = 512
 _SCOPE: Final = "strataflow"
+#: Runs whose trace is remembered.
+_REMEMBERED: Final = 4_096
 
 
 def current_ids() -> dict[str, str]:
@@ -168,6 +170,7 @@ class Tracing:
         tracer = found.get_tracer(_SCOPE)
         self._tracer = tracer
         self._ids: _GivenIds | None = None
+        self._known: dict[str, TraceRef] = {}
         if isinstance(tracer, Tracer):  # else OTEL_SDK_DISABLED is set
             if not isinstance(tracer.id_generator, _GivenIds):
                 tracer.id_generator = _GivenIds(tracer.id_generator)
@@ -182,6 +185,14 @@ class Tracing:
 
     def trace_of(self, instance: InstanceRow) -> TraceRef:
         """The trace of a run: where it was started, else one of its own."""
+        found = self._known.get(instance.id)
+        if found is None:
+            if len(self._known) >= _REMEMBERED:
+                self._known.clear()
+            found = self._known[instance.id] = self._looked_up(instance)
+        return found
+
+    def _looked_up(self, instance: InstanceRow) -> TraceRef:
         if instance.labels is not None and f'"{TRACEPARENT}"' in instance.labels:
             labels: dict[str, str] = json.loads(instance.labels)
             found = _parsed(labels)
@@ -235,9 +246,12 @@ class Tracing:
     def attempt(self, task: ClaimedTask) -> _AttemptSpan:
         """The span of an attempt that begins now."""
         row, instance = task.row, task.instance
+        ref = self.trace_of(instance)
+        if not ref.flags.sampled:
+            return _AttemptSpan(trace.get_current_span(ref.inside(task_span_id(instance.id, row.path))))
         span = self.start_span(
             f"attempt {row.executor}",
-            of=self.trace_of(instance),
+            of=ref,
             parent_id=task_span_id(instance.id, row.path),
             span_id=attempt_span_id(instance.id, row.path, row.attempt),
             attributes={
@@ -263,7 +277,7 @@ class _AttemptSpan:
 
     def ended(self, outcome: Outcome | None) -> None:
         """Send it. What this engine has lost is told of by the engine that takes it over, under the same id."""
-        if outcome is None:
+        if outcome is None or not self._span.is_recording():
             return
         span, word = self._span, _WORDS.get(type(outcome), "other")
         span.set_attribute("strataflow.outcome", word)
