@@ -9,12 +9,31 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
+import pytest
+from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 from websockets.sync.connection import Connection
 
-from tests.rest.conftest import API, api, serve, token
+from strataflow.api.live.settings import StreamLimits
+from strataflow.api.live.streams import Streams
+from strataflow.api.rest.app import ServerLimits, create_app
+from strataflow.services.container import Options
+from strataflow.services.namespaces import Namespaces
+from tests.rest.conftest import API, Served, api, listening, serve, token
 
-__all__ = ["PATH", "Frame", "api", "frames", "listen", "serve", "sse", "talk", "token"]
+__all__ = [
+    "PATH",
+    "Frame",
+    "api",
+    "frames",
+    "listen",
+    "open_app",
+    "serve",
+    "sse",
+    "talk",
+    "to_the_end",
+    "token",
+]
 
 PATH = API + "/events/stream"
 STREAM = {"Accept": "text/event-stream"}
@@ -76,7 +95,7 @@ def sse(
 def listen(address: str | httpx.URL, token: str | None, path: str = PATH, **more: Any) -> ClientConnection:
     """Open a WebSocket; `query` and what `connect` takes."""
     query = more.pop("query", {})
-    url = httpx.URL(str(address)).copy_with(scheme="ws", path=path, params=query)
+    url = httpx.URL(str(more.pop("place", address))).copy_with(scheme="ws", path=path, params=query)
     headers = dict(more.pop("headers", {}))
     if token is not None:
         headers["Authorization"] = f"Bearer {token}"
@@ -86,3 +105,28 @@ def listen(address: str | httpx.URL, token: str | None, path: str = PATH, **more
 def talk(socket: Connection, timeout_s: float = 30.0) -> Any:
     """Give the next message."""
     return json.loads(socket.recv(timeout_s))
+
+
+def to_the_end(socket: Connection) -> tuple[list[Any], int | None, str]:
+    """Give the messages up to the other side's close, its code, and its reason."""
+    found: list[Any] = []
+    try:
+        while True:
+            found.append(talk(socket))
+    except ConnectionClosed as closed:
+        return found, closed.rcvd and closed.rcvd.code, closed.rcvd.reason if closed.rcvd else ""
+
+
+@pytest.fixture
+def open_app(db_url: str) -> Any:
+    """Give the way to run an application whose streams can be looked at."""
+
+    @contextmanager
+    def run(url: str = db_url, **limits: Any) -> Iterator[tuple[Served, Streams]]:
+        options = Options(executes=True, allow_local_code=False, create=True, grace_s=1.0)
+        walls = ServerLimits(rate=0, streams=StreamLimits(**limits))
+        app = create_app(Namespaces({"main": url}, options), limits=walls)
+        with listening(app) as address, httpx.Client(base_url=address, timeout=60) as client:
+            yield Served(client, {"main": db_url}), app.state.streams
+
+    return run
