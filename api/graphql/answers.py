@@ -59,7 +59,7 @@ def _of(request: Request, error: GraphQLError) -> dict[str, Any]:
     cause = error.original_error
     while isinstance(cause, GraphQLError) and cause.original_error is not None:
         cause = cause.original_error
-    if cause is None:
+    if cause is None or error.path is None:  # of the variables: no field was asked yet
         return _placed(refusal(request, Refused(422, "request", error.message)), error)
     if isinstance(cause, GraphQLError) and cause.nodes:  # an argument that is not what it may be
         return _placed(refusal(request, Refused(422, "request", cause.message)), error)

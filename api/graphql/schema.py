@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Final, cast
+from typing import Any, cast
 
 import strawberry
 from graphql import (
@@ -31,8 +31,6 @@ from .query import Query
 from .scalars import SCALARS
 
 __all__ = ["Built", "FieldFacts", "build", "forbidden", "make"]
-
-_ROOTS: Final = ("Query", "Mutation")
 
 
 @dataclass(slots=True, frozen=True)
@@ -67,16 +65,19 @@ def make(query: type, mutation: type | None = None) -> Built:
     made = strawberry.Schema(query=query, mutation=mutation, config=config)
     core = made._schema  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - it is executed without strawberry's own checks
     facts: dict[tuple[str, str], FieldFacts] = {}
+    roots = (core.query_type, core.mutation_type)
     for kind in core.type_map.values():
         if isinstance(kind, GraphQLObjectType) and not kind.name.startswith("__"):
             _declared(kind)
             for name, field in kind.fields.items():
-                found = facts[kind.name, name] = _facts(kind, name, field)
+                found = facts[kind.name, name] = _facts(field)
+                if kind in roots and not found.needs:
+                    raise TypeError(f"the field {kind.name}.{name} does not say what it needs")
                 field.resolve = _guarded(field, found.needs)
     return Built(core, made.as_str() + "\n", facts)
 
 
-def _facts(kind: GraphQLObjectType, name: str, field: Any) -> FieldFacts:
+def _facts(field: Any) -> FieldFacts:
     given: Mapping[str, Any] = field.extensions["strawberry-definition"].metadata or {}
     needs: set[Need] = set()
     target = _named(field)
@@ -88,8 +89,6 @@ def _facts(kind: GraphQLObjectType, name: str, field: Any) -> FieldFacts:
             needs.add(own)
         elif NEEDS not in given:
             needs |= set(_of_members(target, set()))
-    if kind.name in _ROOTS and not needs:
-        raise TypeError(f"the field {kind.name}.{name} does not say what it needs")
     first = field.args.get("first")
     return FieldFacts(frozenset(needs), given.get(WEIGHT, 1), None if first is None else first.default_value)
 
