@@ -142,14 +142,17 @@ class WorkflowService:
         return changes(self._document(first), self._document(second))
 
     def _document(self, reference: str) -> Any:
-        import json
-
-        from ..engine.parser import canonical_text
-
         path = Path(reference)
         if path.suffix in _SUFFIXES or path.is_file():
-            return json.loads(canonical_text(self.require_valid(path)[0]))
+            return _canonical(self.require_valid(path)[0])
         return self.stored_document(reference)
+
+    def canonical(self, document: Mapping[str, Any]) -> Any:
+        """A document as it would be stored. Raises DefinitionError."""
+        checked = check_document(document, self._registry)
+        if checked.definition is None or checked.plan is None:
+            raise DefinitionError(checked.problems, name=checked.name)
+        return _canonical(checked.definition)
 
     def stored_document(self, reference: str) -> Any:
         """The document of `name@version`. Raises NotFound."""
@@ -201,6 +204,14 @@ class WorkflowService:
         if self._database is None:
             raise EngineError("this service was made without a database.")
         return self._database
+
+
+def _canonical(definition: Definition) -> Any:
+    import json
+
+    from ..engine.parser import canonical_text
+
+    return json.loads(canonical_text(definition))
 
 
 def _parts(reference: str) -> tuple[str, int]:

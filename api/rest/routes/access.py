@@ -4,15 +4,27 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from typing import Annotated, Any, Final
+from uuid import UUID
 
 from fastapi import Path, Query
-from pydantic import Field
 
 from ....engine.outputs import iso
 from ....repositories import access_store
 from ....repositories.access_store import AuditRow
 from ....services.access.keys import KeyService, NewKey
-from ..routing import Body, Called, Page, Size, needs, page_of, router_of, seconds_of
+from ..models import access as models
+from ..routing import (
+    After,
+    Called,
+    Page,
+    Size,
+    cursor_of,
+    needs,
+    page_of,
+    place_of,
+    router_of,
+    seconds_of,
+)
 
 __all__ = ["router"]
 
@@ -20,54 +32,48 @@ router: Final = router_of("access")
 KeyId = Annotated[str, Path(alias="id", description="A key's id.")]
 
 
-class KeyWish(Body):
-    """A key to make."""
-
-    name: str = Field(examples=["ci"])
-    scopes: list[str] = Field(examples=[["read:*", "start:instances"]], max_length=100)
-    expires_in: str | None = Field(default=None, description="How long it lives.", examples=["90d"])
-
-
-class Rotation(Body):
-    """How a key is replaced."""
-
-    overlap: str = Field(default="1h", description="How long the old one stays good.")
-    expires_in: str | None = Field(default=None, description="How long the new one lives.")
-
-
-@router.post("/keys", status_code=201, openapi_extra=needs("admin:keys"))
-def create(body: KeyWish, caller: Called) -> dict[str, Any]:
+@router.post("/keys", status_code=201, openapi_extra=needs("admin:keys"), response_model=models.NewKey)
+def create_key(body: models.KeyWish, caller: Called) -> dict[str, Any]:
     """Make a key. The token is in this answer and in no other."""
     return _made(_keys(caller).create(body.name, body.scopes, _lifetime(body.expires_in)))
 
 
 @router.get("/keys", openapi_extra=needs("read:keys"))
-def listed(caller: Called, size: Size = 100, after: str | None = None) -> Page:
+def list_keys(caller: Called, size: Size = 100, after: After = None) -> Page[models.Key]:
     """List keys in the order of their making."""
-    return page_of(_keys(caller).list(after), size, asdict, lambda each: each.id)
+    place = place_of(after, UUID)
+    return page_of(
+        _keys(caller).list(place[0] if place else None), size, asdict, lambda each: cursor_of(each.id)
+    )
 
 
-@router.get("/keys/{id}", openapi_extra=needs("read:keys"))
-def shown(key_id: KeyId, caller: Called) -> dict[str, Any]:
+@router.get("/keys/{id}", openapi_extra=needs("read:keys"), response_model=models.Key)
+def get_key(key_id: KeyId, caller: Called) -> dict[str, Any]:
     """Give one key, without its secret."""
     return asdict(_keys(caller).get(key_id))
 
 
-@router.post("/keys/{id}/rotate", status_code=201, openapi_extra=needs("admin:keys"))
-def rotate(key_id: KeyId, body: Rotation, caller: Called) -> dict[str, Any]:
+@router.post(
+    "/keys/{id}/rotate", status_code=201, openapi_extra=needs("admin:keys"), response_model=models.NewKey
+)
+def rotate_key(key_id: KeyId, body: models.Rotation, caller: Called) -> dict[str, Any]:
     """Make a key that takes another's place; both are good while they overlap."""
     overlap = seconds_of(body.overlap, "/body/overlap")
     return _made(_keys(caller).rotate(key_id, overlap, _lifetime(body.expires_in)))
 
 
-@router.delete("/keys/{id}", openapi_extra=needs("admin:keys"))
-def revoke(key_id: KeyId, caller: Called) -> dict[str, Any]:
+@router.delete("/keys/{id}", openapi_extra=needs("admin:keys"), response_model=models.Key)
+def revoke_key(key_id: KeyId, caller: Called) -> dict[str, Any]:
     """Make a key worthless at once; it stays listed."""
     return asdict(_keys(caller).revoke(key_id))
 
 
 @router.get("/audit", openapi_extra=needs("read:audit"))
-def audit(caller: Called, size: Size = 100, after: Annotated[int | None, Query(ge=1)] = None) -> Page:
+def list_audit(
+    caller: Called,
+    size: Size = 100,
+    after: Annotated[int | None, Query(ge=1, le=2**63 - 1, description="`next` of the page before.")] = None,
+) -> Page[models.AuditEntry]:
     """List privileged and denied calls, the newest first."""
     rows = access_store.audit_entries(caller.services.database, size + 1, after)
     return page_of(rows, size, _audited, lambda each: str(each.seq))

@@ -157,7 +157,8 @@ def backfill_schedule(name: Name, body: models.Backfill, caller: Called) -> Page
 
 def _spec(name: str, body: models.ScheduleWish) -> ScheduleSpec:
     values: dict[str, Any] = body.model_dump()
-    return ScheduleSpec(**(values | {"name": name}))
+    values["name"] = name
+    return ScheduleSpec(**values)
 
 
 def _shown(row: ScheduleRow) -> models.Schedule:

@@ -115,7 +115,8 @@ def emit_event(body: models.Event, caller: Called) -> dict[str, Any]:
 
 def _spec(name: str, body: models.TriggerWish) -> TriggerSpec:
     values: dict[str, Any] = body.model_dump()
-    return TriggerSpec(**(values | {"name": name}))
+    values["name"] = name
+    return TriggerSpec(**values)
 
 
 def _shown(row: TriggerRow) -> models.Trigger:
