@@ -25,6 +25,7 @@ from sqlalchemy import (
 from sqlmodel import SQLModel
 
 from .access_tables import API_KEYS, AUDIT, REQUESTS
+from .alert_tables import ALERT_RULES, ALERTS, DUTIES
 from .columns import FILLFACTOR, ID, PATH, Base, big, col, key_col, metadata, one_of, partial
 from .control_tables import FIRINGS, LIMITS, QUEUES, SCHEDULES, SETTINGS, TRIGGERS
 from .feed_tables import NOTICES
@@ -43,12 +44,15 @@ from .secret_tables import SECRETS
 from .webhook_tables import DELIVERIES, WEBHOOKS
 
 __all__ = [
+    "ALERTS",
+    "ALERT_RULES",
     "API_KEYS",
     "AUDIT",
     "BLOBS",
     "CHECKPOINTS",
     "DEFINITIONS",
     "DELIVERIES",
+    "DUTIES",
     "ENGINES",
     "FIRINGS",
     "INSTANCES",
@@ -255,7 +259,15 @@ class Journal(Base, table=True):
     at: int = big()
     engine: str | None = col(ID, null=True)
 
-    __table_args__: Any = (Index("journal_order", "seq"),)
+    __table_args__: Any = (
+        Index("journal_order", "seq"),
+        partial(
+            "journal_ends",
+            "to_state",
+            "at",
+            where=f"path IS NULL AND {one_of('to_state', TERMINAL_INSTANCE_STATES)}",
+        ),
+    )
 
 
 class Engine(Base, table=True):
