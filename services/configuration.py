@@ -7,10 +7,11 @@ more than a variable of the environment, that more than the file, and that more 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from ..engine.durations import parse_duration
+from .configuration_server import SERVER_SETTINGS
+from .setting import Kind, Setting, Value
 
 __all__ = [
     "NEVER",
@@ -26,52 +27,6 @@ __all__ = [
 
 #: What a duration without an end is called.
 NEVER: Final = "never"
-Kind = Literal["text", "choice", "integer", "number", "boolean", "duration", "list", "url", "urls"]
-Value = str | int | float | bool | tuple[str, ...] | None
-
-
-@dataclass(slots=True, frozen=True, kw_only=True)
-class Setting:
-    """One thing that a process may be told."""
-
-    #: `slots` in the section `engine` of the file: `engine.slots`.
-    key: str
-    kind: Kind
-    default: Value
-    about: str
-    #: Without it: only in the environment and in the file.
-    flag: str | None = None
-    #: What `--flag` takes, for people.
-    metavar: str | None = None
-    low: float | None = None
-    high: float | None = None
-    choices: tuple[str, ...] = ()
-    #: A duration that may also be the word `never`.
-    never: bool = False
-    #: The variable's name where it is not made of the key.
-    variable: str | None = None
-
-    @property
-    def section(self) -> str:
-        """Its table in the file; empty at the top."""
-        return self.key.rpartition(".")[0]
-
-    @property
-    def name(self) -> str:
-        """Its name in its table."""
-        return self.key.rpartition(".")[2]
-
-    @property
-    def env(self) -> str:
-        """Its variable in the environment."""
-        return self.variable or f"STRATAFLOW_{self.name.upper()}"
-
-    @property
-    def off_flag(self) -> str | None:
-        """What switches a boolean off."""
-        return f"--no-{self.flag[2:]}" if self.kind == "boolean" and self.flag else None
-
-
 SETTINGS: Final[tuple[Setting, ...]] = (
     Setting(
         key="db",
@@ -189,118 +144,14 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         about="Let Python's garbage collector run later, in the whole process.",
     ),
     Setting(
-        key="server.host",
-        kind="text",
-        default="127.0.0.1",
-        flag="--host",
-        metavar="ADDRESS",
-        about="Where to listen.",
-    ),
-    Setting(
-        key="server.port",
-        kind="integer",
-        default=8080,
-        low=0,
-        high=65_535,
-        flag="--port",
-        metavar="N",
-        about="The port; 0 takes a free one.",
-    ),
-    Setting(
-        key="server.namespaces",
-        kind="urls",
-        default=(),
-        flag="--namespace",
-        metavar="NAME=URL",
-        about="Databases to serve, each under a name; none named is `main`, the database of `db`.",
-    ),
-    Setting(
-        key="server.engine",
-        kind="boolean",
-        default=True,
-        flag="--engine",
-        about="Execute tasks too; off serves the interface alone.",
-    ),
-    Setting(
-        key="server.allow_hosts",
+        key="engine.egress_allow",
         kind="list",
         default=(),
-        flag="--allow-host",
-        metavar="NAME",
-        about="Host names that requests may be sent to. Without any: on a loopback address this machine's, else all.",
+        flag="--egress-allow",
+        metavar="NETWORK",
+        about="Private networks that webhooks may reach, such as 10.1.0.0/16.",
     ),
-    Setting(
-        key="server.root_path",
-        kind="text",
-        default="",
-        flag="--root-path",
-        metavar="PATH",
-        about="The path that a balancer takes away before it hands a request on: /flows.",
-    ),
-    Setting(
-        key="server.trusted_proxies",
-        kind="list",
-        default=(),
-        flag="--trusted-proxy",
-        metavar="ADDRESS",
-        about="Addresses or networks whose X-Forwarded headers are believed.",
-    ),
-    Setting(
-        key="server.tls_cert",
-        kind="text",
-        default=None,
-        flag="--tls-cert",
-        metavar="FILE",
-        about="Certificate chain, PEM; with it the server speaks HTTPS.",
-    ),
-    Setting(
-        key="server.tls_key",
-        kind="text",
-        default=None,
-        flag="--tls-key",
-        metavar="FILE",
-        about="The certificate's private key, PEM, without a password.",
-    ),
-    Setting(
-        key="server.max_body",
-        kind="integer",
-        default=4 * 1024 * 1024,
-        low=1024,
-        high=1024**3,
-        flag="--max-body",
-        metavar="BYTES",
-        about="The largest body of a request.",
-    ),
-    Setting(
-        key="server.max_depth",
-        kind="integer",
-        default=64,
-        low=4,
-        high=500,
-        flag="--max-depth",
-        metavar="N",
-        about="Levels of lists and objects in a body.",
-    ),
-    Setting(
-        key="server.rate",
-        kind="number",
-        default=200.0,
-        low=0,
-        high=1_000_000,
-        flag="--rate",
-        metavar="N",
-        about="Requests a second of one key; 0 is no limit.",
-    ),
-    Setting(
-        key="server.burst",
-        kind="integer",
-        default=400,
-        low=1,
-        high=1_000_000,
-        flag="--burst",
-        metavar="N",
-        about="Requests of one key at once.",
-    ),
+    *SERVER_SETTINGS,
     Setting(
         key="log.format",
         kind="choice",
@@ -370,6 +221,7 @@ def engine_fields(values: Mapping[str, Any]) -> dict[str, Any]:
         "missing_executor_s": seconds(values["engine.missing_executor"]),
         "notify": values["engine.notify"],
         "tune_gc": values["engine.tune_gc"],
+        "egress_allow": tuple(" ".join(values["engine.egress_allow"]).replace(",", " ").split()),
         "log_attempts": values["log.attempts"],
     }
 

@@ -215,7 +215,7 @@ def _within(setting: Setting, number: float) -> None:
 
 
 def resolve(
-    flags: Mapping[str, Any],
+    flags: Mapping[str, Value],
     environment: Mapping[str, str],
     file: SettingsFile | None = None,
     db_file: str | None = None,
@@ -228,8 +228,7 @@ def resolve(
     found: dict[str, Resolved] = {}
     for setting in settings:
         if setting.key in flags:
-            raw: Any = flags[setting.key]
-            value = _from_text(setting, raw) if isinstance(raw, str) else _from_toml(setting, raw)
+            value = checked(setting, flags[setting.key])
             found[setting.key] = Resolved(setting, value, f"flag {setting.flag}")
         elif text := environment.get(setting.env):
             found[setting.key] = Resolved(setting, _from_text(setting, text), f"environment {setting.env}")

@@ -11,6 +11,7 @@ from typing import Annotated, Final, NoReturn
 import typer
 
 from . import (
+    configuring,
     database,
     definitions,
     events,
@@ -28,11 +29,13 @@ from . import (
     stats,
     triggers,
     upkeep,
+    webhooks,
     worker,
 )
 from .commands import Adder
 from .errors import CommandGroup
 from .output import say
+from .settings import load, use
 
 __all__ = ["app", "main"]
 
@@ -43,7 +46,7 @@ _PANELS: Final = {
     "Start by itself": (schedules, triggers),
     "Look": (inspect, explaining, logs, events),
     "Define": (definitions, formatting),
-    "Operate": (queues, limits, secrets, stats, upkeep, database),
+    "Operate": (queues, limits, secrets, webhooks, stats, upkeep, database, configuring),
 }
 
 app = typer.Typer(
@@ -70,7 +73,17 @@ def _print_version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it with 
 
 @app.callback()
 def strataflow(
+    context: typer.Context,
     *,
+    config: Annotated[
+        str | None,
+        typer.Option(
+            "--config",
+            envvar="STRATAFLOW_CONFIG",
+            metavar="FILE",
+            help="Settings; without it strataflow.toml of the current folder, if it is there.",
+        ),
+    ] = None,
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
@@ -80,6 +93,8 @@ def strataflow(
 ) -> None:
     """Durable workflows on SQL: a definition in JSON runs to its end, whatever crashes on the way."""
     del version, debug  # seen to before this is called
+    found = load(config)
+    use(context, found, quietly=context.invoked_subcommand == "config")  # which tells what is wrong by itself
 
 
 def main() -> NoReturn:

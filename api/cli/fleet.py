@@ -16,7 +16,8 @@ from multiprocessing import connection
 from typing import TYPE_CHECKING, Final
 
 from .errors import CommandFailed
-from .output import note, show_warnings
+from .loglines import show_log
+from .output import note
 from .stopping import Stop, stop_signals
 
 if TYPE_CHECKING:
@@ -33,9 +34,9 @@ _PATIENCE_S: Final = 20.0
 _PAUSE_S: Final = 1.0
 
 
-def run_fleet(options: Options, count: int, *, drain: bool) -> bool:
+def run_fleet(options: Options, count: int, *, drain: bool, log: tuple[str, str]) -> bool:
     """Run `count` engines until asked to stop, or until nothing is left; True in the second case."""
-    fleet = _Fleet(options, drain=drain)
+    fleet = _Fleet(options, drain=drain, log=log)
     with stop_signals(at_once=fleet.kill) as stop:
         for _ in range(count):
             fleet.start()
@@ -51,8 +52,9 @@ def run_fleet(options: Options, count: int, *, drain: bool) -> bool:
 
 
 class _Fleet:
-    def __init__(self, options: Options, *, drain: bool) -> None:
+    def __init__(self, options: Options, *, drain: bool, log: tuple[str, str]) -> None:
         self._options = options
+        self._log = log
         self._drain = drain
         self._context = multiprocessing.get_context("spawn")
         self.running: list[SpawnProcess] = []
@@ -60,7 +62,7 @@ class _Fleet:
     def start(self) -> None:
         """Add a process."""
         process = self._context.Process(
-            target=_work, args=(self._options, self._drain), name="strataflow-worker"
+            target=_work, args=(self._options, self._drain, self._log), name="strataflow-worker"
         )
         with _ignoring_interrupts():
             process.start()
@@ -103,12 +105,12 @@ def _ignoring_interrupts() -> Generator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _work(options: Options, drain: bool) -> None:  # noqa: FBT001 - called by position in another process
+def _work(options: Options, drain: bool, log: tuple[str, str]) -> None:  # noqa: FBT001 - by position in a process
     """What a child does."""
     from .errors import code_of, message_of
     from .worker import serve
 
-    show_warnings()
+    show_log(*log)
     with stop_signals(interrupt=False) as stop:
         _stop_with_parent(stop)
         try:

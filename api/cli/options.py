@@ -13,6 +13,8 @@ import typer
 from ...repositories.url import DatabaseUrl
 from ...services.container import DEFAULT_URL, Options
 from .errors import UsageProblem
+from .settings import Settings, engine_settings
+from .target import server_label
 
 __all__ = [
     "DB_DEFAULT",
@@ -74,18 +76,33 @@ Timeout = Annotated[
 ]
 
 
-def make_options(db: str, imports: list[str] | None = None, **more: Any) -> Options:
-    """The container's options from those of a command. Raises UsageProblem for a URL that is none."""
+def make_options(
+    db: str, imports: list[str] | None = None, settings: Settings | None = None, **more: Any
+) -> Options:
+    """The container's options from those of a command.
+
+    A command without `settings` of its own gets those of environment and file, but for what is a service's: queues and
+    grace. Raises UsageProblem for a URL that is none, and for a lease that is no longer than its margin.
+    """
     try:
         DatabaseUrl.parse(db)
     except ValueError as exc:
         raise UsageProblem(f"--db: {exc}.") from exc
-    return Options(url=db, imports=tuple(imports or ()), **more)
+    fields = engine_settings(settings)
+    if fields["lease_s"] <= fields["lease_margin_s"]:
+        raise UsageProblem(
+            "the lease must be longer than its margin.", hint="See --lease and --lease-margin."
+        )
+    if settings is None:
+        del fields["queues"], fields["grace_s"]
+    return Options(url=db, imports=tuple(imports or ()), **{**fields, **more})
 
 
 def again(command: str, options: Options) -> str:
-    """A command line for the same database, for people to copy; passwords stay out of it."""
+    """A command line for the same database or server, for people to copy; passwords stay out of it."""
     parts = ["strataflow", command]
+    if label := server_label():
+        return " ".join([*parts, label])
     if options.url != DEFAULT_URL:
         url = DatabaseUrl.parse(options.url)
         parts.append(f"--db {options.url if url.path is not None else url.label}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import sys
 from collections.abc import Iterable, Sequence
@@ -214,23 +213,8 @@ def _fitting(widths: list[int], room: int) -> list[int]:
     return fitting
 
 
-class _Lines(logging.Handler):
-    """Log records as single lines on stderr; a traceback only for those who asked for it."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Write one record."""
-        text = f"{record.levelname.lower()}: {record.getMessage()}"
-        if record.exc_info and record.exc_info[1] is not None:
-            error = record.exc_info[1]
-            text += f": {type(error).__name__}: {error}"
-            if debugging():
-                text += "\n" + logging.Formatter().formatException(record.exc_info)
-        note(text)
-
-
 def show_warnings() -> None:
-    """Let the engine's own log reach stderr."""
-    logger = logging.getLogger("strataflow")
-    if not any(isinstance(handler, _Lines) for handler in logger.handlers):
-        logger.addHandler(_Lines(logging.INFO if debugging() else logging.WARNING))
-        logger.propagate = False
+    """Let the engine's own log reach stderr: warnings, as lines for people."""
+    from .loglines import show_log
+
+    show_log()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,8 +11,10 @@ import typer
 from . import keying
 from .commands import Adder
 from .errors import UsageProblem
-from .options import DB_DEFAULT, Db, Imports, make_options, seconds_of
-from .output import note, show_warnings
+from .loglines import show_log
+from .options import DB_DEFAULT, Db, Imports, make_options
+from .output import note
+from .settings import Settings, with_settings
 from .stopping import stop_signals
 
 if TYPE_CHECKING:
@@ -29,53 +32,15 @@ def add_to(add: Adder) -> None:
     keying.add_to(add)
 
 
+@with_settings("engine", "server", "streams", "graphql", "log")
 def serve(
     *,
-    host: Annotated[str, typer.Option("--host", metavar="ADDRESS", help="Where to listen.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 takes a free one.")] = 8080,
-    namespace: Annotated[
-        list[str] | None,
-        typer.Option("--namespace", metavar="NAME=URL", help="A database to serve under a name; repeat it."),
-    ] = None,
-    engine: Annotated[bool, typer.Option("--engine/--no-engine", help="Execute tasks too.")] = True,
     insecure: Annotated[
         bool, typer.Option("--insecure", help="Ask for no key; only on this machine's own address.")
     ] = False,
-    allow_host: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--allow-host", metavar="NAME", help="A host name that requests may be sent to; repeat it."
-        ),
-    ] = None,
-    root_path: Annotated[
-        str, typer.Option("--root-path", metavar="PATH", help="The path a balancer takes away: /flows.")
-    ] = "",
-    trusted_proxy: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--trusted-proxy",
-            metavar="ADDRESS",
-            help="Believe the X-Forwarded headers of this one; repeat it.",
-        ),
-    ] = None,
-    tls_cert: Annotated[
-        str | None, typer.Option("--tls-cert", metavar="FILE", help="Certificate chain, PEM.")
-    ] = None,
-    tls_key: Annotated[
-        str | None, typer.Option("--tls-key", metavar="FILE", help="Its private key, PEM.")
-    ] = None,
-    rate: Annotated[
-        float, typer.Option("--rate", min=0, metavar="N", help="Requests a second of one key; 0 is no limit.")
-    ] = 200.0,
-    burst: Annotated[
-        int, typer.Option("--burst", min=1, metavar="N", help="Requests of one key at once.")
-    ] = 400,
-    grace: Annotated[
-        str,
-        typer.Option("--grace", metavar="DURATION", help="How long running tasks may go on after a stop."),
-    ] = "10s",
     imports: Imports = None,
     db: Db = DB_DEFAULT,
+    settings: Settings,
 ) -> None:
     """Serve the REST interface under /api/v1, and run an engine.
 
@@ -86,37 +51,37 @@ def serve(
     from ...services.namespaces import Namespaces
 
     _require_extra()
-    from ..rest.app import ServerLimits
-    from .listening import Front, is_loopback, trusted_proxies
+    from .listening import is_loopback
 
-    urls = _urls(namespace or [], db)
+    host: str = settings["server.host"]
+    urls = _urls(settings["server.namespaces"], db)
     if insecure and not is_loopback(host):
         raise UsageProblem(
             f"--insecure is for this machine alone, and {host} is not.", hint="Leave it out, and make keys."
         )
     if insecure and len(urls) > 1:
         raise UsageProblem("--insecure serves one namespace: without a key nobody could say which.")
+    front = _front(settings)
+    executes: bool = settings["server.engine"]
+    options = make_options(db, imports, settings, executes=executes, allow_local_code=False, create=True)
+    show_log(settings["log.format"], settings["log.level"])
+    namespaces = Namespaces(urls, options)
+    _serve(namespaces, _application(namespaces, front, settings, insecure=insecure), front, options)
+
+
+def _front(settings: Settings) -> Front:
+    from .listening import Front, trusted_proxies
+
     front = Front(
-        host=host,
-        port=port,
-        root_path=root_path,
-        trusted=trusted_proxies(trusted_proxy or ()),
-        cert=tls_cert,
-        key=tls_key,
+        host=settings["server.host"],
+        port=settings["server.port"],
+        root_path=settings["server.root_path"],
+        trusted=trusted_proxies(settings["server.trusted_proxies"]),
+        cert=settings["server.tls_cert"],
+        key=settings["server.tls_key"],
     )
     front.check()
-    options = make_options(
-        db,
-        imports,
-        executes=engine,
-        allow_local_code=False,
-        create=True,
-        grace_s=seconds_of(grace, "--grace") or 0.0,
-    )
-    namespaces = Namespaces(urls, options)
-    limits = ServerLimits(rate=rate, burst=burst)
-    app = _application(namespaces, front, allow_host or [], limits=limits, insecure=insecure)
-    _serve(namespaces, app, front, options)
+    return front
 
 
 def _require_extra() -> None:
@@ -129,15 +94,16 @@ def _require_extra() -> None:
     del fastapi, uvicorn
 
 
-def _application(
-    namespaces: Namespaces, front: Front, allow_host: list[str], *, limits: ServerLimits, insecure: bool
-) -> Any:
+def _application(namespaces: Namespaces, front: Front, settings: Settings, *, insecure: bool) -> Any:
     from ..rest.app import create_app
     from .listening import is_loopback
 
-    hosts = frozenset(name.lower() for name in allow_host)
-    if not hosts and is_loopback(front.host):
-        hosts = frozenset({"localhost", "127.0.0.1", "::1", front.host.lower()})
+    hosts = frozenset(name.lower() for name in settings["server.allow_hosts"])
+    if hosts or is_loopback(front.host):  # a check of this machine itself is always answered
+        hosts |= {"localhost", "127.0.0.1", "::1"}
+    if is_loopback(front.host):
+        hosts |= {front.host.lower()}
+    limits = _limits(settings)
     if insecure:
         note("WARNING: no key is asked for: everybody on this machine may do everything.")
     elif not is_loopback(front.host) and front.cert is None and not front.trusted:
@@ -145,15 +111,41 @@ def _application(
     return create_app(namespaces, authenticate=not insecure, hosts=hosts, limits=limits)
 
 
+def _limits(settings: Settings) -> ServerLimits:
+    from ...services.configuration import seconds
+    from ..graphql.limits import GraphQLLimits
+    from ..live.settings import StreamLimits
+    from ..rest.app import ServerLimits
+
+    return ServerLimits(
+        max_body=settings["server.max_body"],
+        max_depth=settings["server.max_depth"],
+        rate=settings["server.rate"],
+        burst=settings["server.burst"],
+        streams=StreamLimits(
+            heartbeat_s=seconds(settings["streams.heartbeat"]) or 0.0,
+            stall_s=seconds(settings["streams.stall"]) or 0.0,
+            per_key=settings["streams.per_key"],
+            per_process=settings["streams.per_process"],
+            origins=frozenset(settings["streams.origins"]),
+        ),
+        graphql=GraphQLLimits(
+            depth=settings["graphql.depth"],
+            cost=settings["graphql.cost"],
+            seconds=seconds(settings["graphql.timeout"]) or 0.0,
+        ),
+    )
+
+
 def _serve(namespaces: Namespaces, app: Any, front: Front, options: Options) -> None:
     """Take the address, open the databases, serve; what cannot be had is one sentence, before anybody is answered."""
     from .listening import Server, listen
 
-    show_warnings()
     server = Server(app, front)
 
     def stop_now() -> None:
         namespaces.stop_claiming()
+        app.state.streams.stop()
         server.should_exit = True
 
     with ExitStack() as stack:
@@ -170,7 +162,7 @@ def _say_stopping(options: Options) -> None:
     note(f"Stopping; running tasks have {options.grace_s:g} s." if options.executes else "Stopping.")
 
 
-def _urls(namespaces: list[str], db: str) -> dict[str, str]:
+def _urls(namespaces: Sequence[str], db: str) -> dict[str, str]:
     from ...services.namespaces import DEFAULT_NAMESPACE
 
     found: dict[str, str] = {}

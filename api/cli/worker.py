@@ -10,8 +10,10 @@ import typer
 from ...services.checks import many
 from .commands import Adder
 from .errors import INTERRUPTED, OK
-from .options import DB_DEFAULT, Db, Imports, Json, make_options, seconds_of
-from .output import emit_json, note, show_warnings
+from .loglines import show_log
+from .options import DB_DEFAULT, Db, Imports, Json, make_options
+from .output import emit_json, note
+from .settings import Settings, with_settings
 from .stopping import Stop, stop_signals
 
 if TYPE_CHECKING:
@@ -29,24 +31,15 @@ def add_to(add: Adder) -> None:
     add(worker, "worker --engines 4 --queue billing --import tasks.py")
 
 
+@with_settings("engine", "log")
 def worker(
     *,
     drain: Annotated[bool, typer.Option("--drain", help="End when no unfinished instance is left.")] = False,
     engines: Annotated[int, typer.Option("--engines", min=1, max=256, metavar="N", help="Processes.")] = 1,
-    slots: Annotated[
-        int, typer.Option("--slots", min=1, max=100_000, metavar="N", help="Tasks at a time in each process.")
-    ] = 100,
-    queues: Annotated[
-        list[str] | None,
-        typer.Option("--queue", metavar="NAME", help="Serve this queue only; may be repeated."),
-    ] = None,
-    grace: Annotated[
-        str,
-        typer.Option("--grace", metavar="DURATION", help="How long running tasks may go on after a stop."),
-    ] = "10s",
     imports: Imports = None,
     db: Db = DB_DEFAULT,
     json: Json = False,
+    settings: Settings,
 ) -> int:
     """Execute tasks until stopped.
 
@@ -54,20 +47,13 @@ def worker(
     ends at once. --drain waits for timers and retries too; it ends with 130 if it was stopped before. Any number of
     workers may share a database.
     """
-    options = make_options(
-        db,
-        imports,
-        create=True,
-        executes=True,
-        slots=slots,
-        queues=tuple(queues or ()),
-        grace_s=seconds_of(grace, "--grace") or 0.0,
-    )
-    show_warnings()
+    options = make_options(db, imports, settings, create=True, executes=True)
+    log = settings["log.format"], settings["log.level"]
+    show_log(*log)
     if engines > 1:
         from .fleet import run_fleet
 
-        drained = run_fleet(options, engines, drain=drain)
+        drained = run_fleet(options, engines, drain=drain, log=log)
     else:
         with stop_signals() as stop:
             drained = serve(options, stop, drain=drain, say=note)
