@@ -21,7 +21,7 @@ ARGS ?=
 OWNER ?=
 ACCEPTANCE := .cache/acceptance.json
 
-.PHONY: help setup demo test crash check lint format types imports lock-check lock bench acceptance clean
+.PHONY: help setup demo test crash fuzz check lint format types imports lock-check lock bench acceptance clean
 
 help: ## Show this
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -66,6 +66,9 @@ test: setup ## Run all tests on SQLite and on a real Postgres, found or started
 
 crash: setup ## Kill engines at every crash point and at random for ten minutes, on both databases
 	STRATAFLOW_CRASH=full STRATAFLOW_KILL_S=600 $(BIN)/python -m pytest tests/recovery -n $(WORKERS) $(ARGS)
+
+fuzz: setup ## Send the REST interface many requests made from its own document, on both databases
+	STRATAFLOW_FUZZ=full $(BIN)/python -m pytest tests/rest/test_openapi.py -n $(WORKERS) $(ARGS)
 
 check: lint format types imports lock-check ## Lint, formatting, strict types, layers and owners, lock files
 
