@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-__all__ = ["METRICS", "NAMESPACE", "EngineFacts", "Metric", "QueueFacts"]
+__all__ = ["METRICS", "NAMESPACE", "SPANS", "SPAN_ATTRIBUTES", "EngineFacts", "Metric", "QueueFacts"]
 
 Kind = Literal["counter", "histogram", "gauge", "up-down counter"]
 #: The attribute of every metric of a process that serves several namespaces.
@@ -171,6 +171,52 @@ METRICS: Final = _metrics(
     ),
     Metric("http.server.active_requests", "up-down counter", "{request}", (METHOD,), "Requests under way."),
 )
+
+
+_RUN: Final = ("strataflow.instance.id", "strataflow.definition.name", "strataflow.definition.version")
+_TASK: Final = (
+    *_RUN,
+    "strataflow.task.path",
+    "strataflow.task.node",
+    "strataflow.executor",
+    "strataflow.queue",
+    "error.type",
+)
+#: Every kind of span: its name, with what varies in capitals, and the attributes that it may have.
+SPANS: Final[dict[str, tuple[str, ...]]] = {
+    "workflow DEFINITION": (
+        *_RUN,
+        "strataflow.state",
+        "strataflow.generation",
+        "strataflow.parent.id",
+        "error.type",
+    ),
+    "task NODE": (*_TASK, "strataflow.state", "strataflow.task.attempts", "strataflow.generation"),
+    "attempt EXECUTOR": (*_TASK, "strataflow.task.attempt", "strataflow.engine.id", "strataflow.outcome"),
+    "METHOD ROUTE": (METHOD, ROUTE, STATUS, "url.path", "error.type"),
+}
+#: What their attributes say.
+SPAN_ATTRIBUTES: Final[dict[str, str]] = {
+    "strataflow.instance.id": "the run",
+    "strataflow.definition.name": "the definition's name",
+    "strataflow.definition.version": "… and version",
+    "strataflow.parent.id": "the run that started this one and waits for it",
+    "strataflow.generation": "how often the run had been taken back; absent at first",
+    "strataflow.state": "the state in which it ended",
+    "strataflow.task.path": "where the task stands: `clean[12]`",
+    "strataflow.task.node": "the node in the definition: `clean[]`",
+    "strataflow.task.attempts": "how many attempts it took",
+    "strataflow.task.attempt": "the attempt's number",
+    "strataflow.executor": "the executor",
+    "strataflow.queue": "the queue",
+    "strataflow.engine.id": "the engine that ran it",
+    "strataflow.outcome": "`succeeded`, `failed`, `cancelled`, `released`, `retry_later`; `lost`: its engine died",
+    "error.type": "the error's code; of a request, the status",
+    "http.request.method": "the method",
+    "http.route": "the template of the path",
+    "http.response.status_code": "the answer's status",
+    "url.path": "the path",
+}
 
 
 @dataclass(slots=True, frozen=True)

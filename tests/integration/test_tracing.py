@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import subprocess
 import sys
 import threading
@@ -17,10 +19,12 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased
 from opentelemetry.trace import StatusCode
 
+from strataflow.engine.instruments import SPANS
 from strataflow.engine.starts import StartOptions
 from strataflow.engine.tracing import TRACEPARENT, Tracing, trace_id_of
 from strataflow.executors.base import TaskContext
 from strataflow.executors.domain import ExecutorDomain
+from strataflow.services.log_sink import as_json
 from tests.integration.kit import Flow, until
 
 Doc = dict[str, Any]
@@ -337,3 +341,61 @@ def test_nothing_of_it_is_imported_where_it_is_off(sqlite_url: str) -> None:
 def test_tracing_needs_a_provider_of_the_sdk() -> None:
     with pytest.raises(ValueError, match="needs a TracerProvider"):
         Tracing()
+
+
+def test_log_records_of_executors_know_attempt_and_trace(
+    flow: Flow, traces: Traces, caplog: pytest.LogCaptureFixture
+) -> None:
+    lines: list[dict[str, Any]] = []
+
+    class Sink(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            lines.append(json.loads(as_json(record)))
+
+    domain = ExecutorDomain("own")
+
+    @domain.executor("talk")
+    def talk(ctx: TaskContext, config: Any) -> None:
+        ctx.log(f"the key is {config}")
+        logging.getLogger("user").warning("deep inside: %s", config)
+
+    flow.registry.register_executor_domain(domain)
+    sink = Sink()
+    logging.getLogger().addHandler(sink)
+    try:
+        with caplog.at_level(logging.INFO):
+            flow.open(tracing=traces.tracing, log_attempts=True, secret=lambda _: "hunter22")
+            status = flow.run({"a": {"run": "own.talk", "with": "{{ secrets.key }}"}})
+            flow.shut()
+    finally:
+        logging.getLogger().removeHandler(sink)
+    attempt = traces.one("attempt own.talk")
+    assert attempt.context is not None
+    said = {line["logger"]: line for line in lines if line["logger"] in {"user", "strataflow.task"}}
+    assert said["strataflow.task"]["message"] == "the key is ***"
+    assert said["user"]["message"] == "deep inside: ***"
+    for line in said.values():
+        assert (line["instance_id"], line["path"], line["attempt"]) == (status.id, "a", 1)
+        assert (line["definition"], line["executor"]) == ("flow", "own.talk")
+        assert line["trace_id"] == f"{attempt.context.trace_id:032x}"
+        assert line["span_id"] == f"{attempt.context.span_id:016x}"
+
+
+def test_spans_have_the_attributes_of_the_table_and_no_other(
+    flow: Flow, traces: Traces, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = flow.open(tracing=traces.tracing)
+    engine.register(flow.document({"x": {"run": "t.fail", "with": {}}}) | {"name": "leaf"}, activate=True)
+    call = {"flow": "leaf", "on_error": [{"output": 1}]}
+    flow.run({"a": call, "b": {"run": "core.noop"}})
+    until(lambda: traces.named("workflow leaf"))
+    flow.shut()
+    seen: dict[str, set[str]] = {}
+    for span in traces.spans:
+        kind = span.name.partition(" ")[0]
+        seen.setdefault(kind, set()).update(about(span))
+    table = {name.partition(" ")[0]: set(names) for name, names in SPANS.items()}
+    assert {"workflow", "task", "attempt"} == set(seen)
+    for kind, names in seen.items():
+        assert names <= table[kind]
+        assert table[kind] - names <= {"strataflow.generation"}
