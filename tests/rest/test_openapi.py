@@ -6,8 +6,10 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import schemathesis
 from jsonschema import Draft202012Validator
 
 from strataflow.api.rest.gate import PUBLIC
@@ -91,3 +93,24 @@ def test_examples_are_what_they_exemplify(api: Served) -> None:
                 assert problems == [], f"{name}.{field}: {example}"
                 checked += 1
     assert checked > 20
+
+
+def test_a_client_made_from_the_document(api: Served, token: str) -> None:
+    """A run from its definition to its output, by operation names alone; every answer is held against the document."""
+    schema = schemathesis.openapi.from_url(str(api.client.base_url.join(f"{API}/openapi.json")))
+    named = {found.ok().definition.raw["operationId"]: found.ok() for found in schema.get_all_operations()}
+
+    def call(name: str, **given: Any) -> Any:
+        case = named[name].Case(**given)
+        return case.call_and_validate(headers={"Authorization": f"Bearer {token}"}).json()
+
+    waiting = {"wait": {"signal": "go"}, "output": "{{ signal }}"}
+    document = {"dsl": "1", "name": "asked", "nodes": {"w": waiting}, "output": "{{ nodes.w.output }}"}
+    registered = call("create_definition", body={"definition": document, "activate": True})
+    assert (registered["name"], registered["version"], registered["state"]) == ("asked", 1, "active")
+    run = call("start_instance", body={"definition": "asked", "labels": {"team": "a"}})
+    assert [each["id"] for each in call("list_instances", query={"label": "team=a"})["items"]] == [run["id"]]
+    call("signal_instance", path_parameters={"id": run["id"]}, body={"name": "go", "data": {"yes": 1}})
+    ended = call("get_instance", path_parameters={"id": run["id"]}, query={"wait": "30s"})
+    assert (ended["state"], ended["output"]) == ("completed", {"yes": 1})
+    assert call("list_instance_history", path_parameters={"id": run["id"]})["items"][-1]["to"] == "completed"
