@@ -131,8 +131,8 @@ def _resource(role: str) -> Resource:
         "strataflow.role": role,
     }
     named = Resource.create()
-    kept = {key: value for key, value in named.attributes.items() if value != "unknown_service"}
-    return named.merge(Resource(own)).merge(Resource({key: kept[key] for key in own if key in kept}))
+    said = {key for key, value in named.attributes.items() if not str(value).startswith("unknown_service")}
+    return named.merge(Resource({key: value for key, value in own.items() if key not in said}))
 
 
 def _span_exporter(name: str) -> SpanExporter:
