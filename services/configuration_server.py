@@ -48,7 +48,7 @@ SERVER_SETTINGS: Final[tuple[Setting, ...]] = (
         default=(),
         flag="--allow-host",
         metavar="NAME",
-        about="Host names that requests may be sent to, beside this machine's. Without any: on a loopback address none, else all.",
+        about="Host names that requests may be sent to, beside this machine's; none named on another address: all.",
     ),
     Setting(
         key="server.root_path",
@@ -174,6 +174,14 @@ SERVER_SETTINGS: Final[tuple[Setting, ...]] = (
         flag="--allow-origin",
         metavar="ORIGIN",
         about="Web pages that may open a WebSocket, as https://flows.example, beside those of the host itself.",
+    ),
+    Setting(
+        key="telemetry.metrics",
+        kind="boolean",
+        default=False,
+        variable="STRATAFLOW_METRICS",
+        flag="--metrics",
+        about="Show metrics to Prometheus at GET /metrics.",
     ),
     Setting(
         key="graphql.depth",

@@ -5,12 +5,10 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any, cast
 
-import typer
-
-from ...services.configuration import SETTINGS, shown
+from ...services.configuration import shown
 from .commands import Adder
 from .errors import OK, USAGE, UsageProblem
-from .options import DB_DEFAULT, Db, Imports, Json
+from .options import Json
 from .output import emit_json, note, print_table, say
 from .settings import FILE, Settings, line_of, loaded, problems_of, said, with_settings
 
@@ -27,15 +25,8 @@ def add_to(add: Adder) -> None:
     group(check, "config check")
 
 
-@with_settings("engine", "server", "streams", "graphql", "log")
-def show(
-    context: typer.Context,
-    *,
-    imports: Imports = None,
-    db: Db = DB_DEFAULT,
-    json: Json = False,
-    settings: Settings,
-) -> int:
+@with_settings("", "engine", "server", "streams", "graphql", "telemetry", "log", bare=True)
+def show(*, json: Json = False, settings: Settings) -> int:
     """Show every setting, its value, and where that comes from.
 
     Takes every flag that a setting has, to see what it would do. Passwords are not shown. Exit code 2 if something is
@@ -43,12 +34,10 @@ def show(
     """
     from ...services.settings import resolve
 
-    values = {**settings, "db": db, "import": tuple(imports or ())}
-    flags = {each.key: values[each.key] for each in SETTINGS if _given(context, each.env)}
     found = loaded()
-    if problems := problems_of(found, flags):
+    if problems := problems_of(found, settings):
         raise UsageProblem(said(problems))
-    resolved = list(resolve(flags, os.environ, found.file, found.db_file).values())
+    resolved = list(resolve(settings, os.environ, found.file, found.db_file).values())
     if json:
         emit_json([_as_json(each) for each in resolved])
         return OK
@@ -76,15 +65,6 @@ def check(*, json: Json = False) -> int:
         file = f"{found.file.label} sets {len(found.file.values)}" if found.file else f"there is no {FILE}"
         say(f"Settings are well; {file}.")
     return USAGE if problems else OK
-
-
-def _given(context: typer.Context, variable: str) -> bool:
-    """Whether the setting of a variable stood on the command line."""
-    for each in context.command.params:
-        if each.envvar == variable:
-            source = context.get_parameter_source(str(each.name))
-            return source is not None and source.name == "COMMANDLINE"
-    return False
 
 
 def _as_json(each: Resolved) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from .stopping import stop_signals
 if TYPE_CHECKING:
     from ...services.container import Options
     from ...services.namespaces import Namespaces
+    from ...services.telemetry import Telemetry
     from ..rest.app import ServerLimits
     from .listening import Front
 
@@ -32,7 +33,7 @@ def add_to(add: Adder) -> None:
     keying.add_to(add)
 
 
-@with_settings("engine", "server", "streams", "graphql", "log")
+@with_settings("engine", "server", "streams", "graphql", "telemetry", "log")
 def serve(
     *,
     insecure: Annotated[
@@ -49,6 +50,7 @@ def serve(
     ends at once. Needs `pip install strataflow[server]`.
     """
     from ...services.namespaces import Namespaces
+    from ...services.telemetry import configure_telemetry, telemetry_of
 
     _require_extra()
     from .listening import is_loopback
@@ -63,10 +65,14 @@ def serve(
         raise UsageProblem("--insecure serves one namespace: without a key nobody could say which.")
     front = _front(settings)
     executes: bool = settings["server.engine"]
-    options = make_options(db, imports, settings, executes=executes, allow_local_code=False, create=True)
+    telemetry = telemetry_of(settings, "api")
+    options = make_options(
+        db, imports, settings, executes=executes, allow_local_code=False, create=True, telemetry=telemetry
+    )
     show_log(settings["log.format"], settings["log.level"])
     namespaces = Namespaces(urls, options)
-    _serve(namespaces, _application(namespaces, front, settings, insecure=insecure), front, options)
+    app = _application(namespaces, front, settings, configure_telemetry(telemetry), insecure=insecure)
+    _serve(namespaces, app, front, options)
 
 
 def _front(settings: Settings) -> Front:
@@ -94,7 +100,9 @@ def _require_extra() -> None:
     del fastapi, uvicorn
 
 
-def _application(namespaces: Namespaces, front: Front, settings: Settings, *, insecure: bool) -> Any:
+def _application(
+    namespaces: Namespaces, front: Front, settings: Settings, telemetry: Telemetry, *, insecure: bool
+) -> Any:
     from ..rest.app import create_app
     from .listening import is_loopback
 
@@ -108,7 +116,7 @@ def _application(namespaces: Namespaces, front: Front, settings: Settings, *, in
         note("WARNING: no key is asked for: everybody on this machine may do everything.")
     elif not is_loopback(front.host) and front.cert is None and not front.trusted:
         note("warning: keys travel unencrypted: give --tls-cert and --tls-key, or stand behind a proxy.")
-    return create_app(namespaces, authenticate=not insecure, hosts=hosts, limits=limits)
+    return create_app(namespaces, authenticate=not insecure, hosts=hosts, limits=limits, telemetry=telemetry)
 
 
 def _limits(settings: Settings) -> ServerLimits:

@@ -172,14 +172,19 @@ def engine_settings(given: Settings | None = None) -> dict[str, Any]:
 # --- flags
 
 
-def with_settings(*sections: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Give a command a flag for each setting of these sections, and their values as its argument `settings`."""
-    mine = [each for each in SETTINGS if each.flag is not None and each.section in sections]
+def with_settings(*sections: str, bare: bool = False) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Give a command a flag for each setting of these sections or keys, and their values as its argument `settings`.
+
+    With `bare` these are the flags that stood on the command line, and nothing else.
+    """
+    mine = [each for each in SETTINGS if each.flag is not None and {each.section, each.key} & set(sections)]
 
     def wrap(function: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(function)
         def run(**given: Any) -> Any:
-            values = {each.key: _checked(each, given.pop(_parameter(each))) for each in mine}
+            values = {each.key: _checked(each, given.pop(_parameter(each)), bare=bare) for each in mine}
+            if bare:
+                values = {key: value for key, value in values.items() if value is not None}
             return function(**given, settings=values)
 
         hints = typing.get_type_hints(function, include_extras=True)
@@ -188,7 +193,7 @@ def with_settings(*sections: str) -> Callable[[Callable[..., Any]], Callable[...
             for each in inspect.signature(function).parameters.values()
             if each.name != "settings"
         ]
-        flags = [_flag(each) for each in mine]
+        flags = [_flag(each, bare=bare) for each in mine]
         # typer reads the signature, not the annotations of the function inside
         cast("Any", run).__signature__ = inspect.Signature([*kept, *flags])
         run.__annotations__ = {}
@@ -202,20 +207,20 @@ def _parameter(setting: Setting) -> str:
     return "set_" + setting.key.replace(".", "_")
 
 
-def _flag(setting: Setting) -> inspect.Parameter:
+def _flag(setting: Setting, *, bare: bool) -> inspect.Parameter:
     kind: Any = _TYPES.get(setting.kind, str)
-    default: Any = setting.default
+    default: Any = None if bare or setting.kind in {"list", "urls"} else setting.default
     if setting.kind in {"list", "urls"}:
-        kind, default = list[str] | None, None
-    elif default is None:
-        kind = str | None
+        kind = list[str]
+    if default is None:
+        kind = kind | None
     bounds = {"min": setting.low, "max": setting.high} if setting.kind in {"integer", "number"} else {}
     option: Any = typer.Option(
         f"{setting.flag}/{setting.off_flag}" if setting.off_flag else str(setting.flag),
-        envvar=setting.env,
+        envvar=None if bare else setting.env,
         metavar=setting.metavar,
         help=setting.about,
-        rich_help_panel=f"Settings: {setting.section}",
+        rich_help_panel=f"Settings: {setting.section}" if setting.section else None,
         **cast("Any", bounds),
     )
     return inspect.Parameter(
@@ -226,10 +231,12 @@ def _flag(setting: Setting) -> inspect.Parameter:
     )
 
 
-def _checked(setting: Setting, value: Any) -> Any:
+def _checked(setting: Setting, value: Any, *, bare: bool) -> Any:
     """A flag's value as the table wants it. Raises UsageProblem."""
     from ...services.settings import checked
 
+    if bare and (value is None or value == []):
+        return None
     found = tuple(cast("list[str]", value or ())) if setting.kind in {"list", "urls"} else value
     try:
         return checked(setting, found)

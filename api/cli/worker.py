@@ -9,7 +9,7 @@ import typer
 
 from ...services.checks import many
 from .commands import Adder
-from .errors import INTERRUPTED, OK
+from .errors import INTERRUPTED, OK, UsageProblem
 from .loglines import show_log
 from .options import DB_DEFAULT, Db, Imports, Json, make_options
 from .output import emit_json, note
@@ -31,7 +31,7 @@ def add_to(add: Adder) -> None:
     add(worker, "worker --engines 4 --queue billing --import tasks.py")
 
 
-@with_settings("engine", "log")
+@with_settings("engine", "telemetry.port", "telemetry.host", "log")
 def worker(
     *,
     drain: Annotated[bool, typer.Option("--drain", help="End when no unfinished instance is left.")] = False,
@@ -47,7 +47,14 @@ def worker(
     ends at once. --drain waits for timers and retries too; it ends with 130 if it was stopped before. Any number of
     workers may share a database.
     """
-    options = make_options(db, imports, settings, create=True, executes=True)
+    from ...services.telemetry import telemetry_of
+
+    telemetry = telemetry_of({**settings, "telemetry.metrics": False}, "worker")
+    if engines > 1 and telemetry.port is not None:
+        raise UsageProblem(
+            "--metrics-port is for one engine.", hint="Start workers one by one, each with a port of its own."
+        )
+    options = make_options(db, imports, settings, create=True, executes=True, telemetry=telemetry)
     log = settings["log.format"], settings["log.level"]
     show_log(*log)
     if engines > 1:
@@ -68,10 +75,18 @@ def serve(options: Options, stop: Stop, *, drain: bool, say: Callable[[str], Non
 
     with running(options) as services:
         say(f"Worker {services.engine_id} works{' until nothing is left' if drain else ''}; Ctrl-C stops it.")
+        _say_metrics(options, say)
         drained = _until_drained(services.executions, stop, say) if drain else bool(stop.wait()) and False
         if stop.is_set():
             say(f"Stopping; running tasks have {options.grace_s:g} s.")
     return drained
+
+
+def _say_metrics(options: Options, say: Callable[[str], None]) -> None:
+    from ...services.telemetry import configure_telemetry
+
+    if options.telemetry is not None and (address := configure_telemetry(options.telemetry).address):
+        say(f"Metrics for Prometheus: http://{address[0]}:{address[1]}/metrics")
 
 
 def _until_drained(executions: ExecutionService, stop: Stop, say: Callable[[str], None]) -> bool:
