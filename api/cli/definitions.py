@@ -10,6 +10,7 @@ import typer
 
 from ...services.checks import many
 from .commands import Adder
+from .door import reading
 from .errors import OK, USAGE
 from .options import DB_DEFAULT, Db, Imports, Json, make_options
 from .output import brief, emit_json, local_time, note, print_table, say
@@ -115,8 +116,6 @@ def register(
 
     The same content is stored once; other content becomes a new version of its name.
     """
-    from ...services.container import reading
-
     with reading(make_options(db, imports, create=True)) as services:
         found = [services.workflows.register(file, activate=activate) for file in files]
     for each in found:
@@ -153,8 +152,6 @@ def definitions(
 
     Running instances keep their version, whatever becomes of it.
     """
-    from ...services.container import reading
-
     with reading(make_options(db)) as services:
         for reference, state in ((deprecate, "deprecated"), (archive, "archived")):
             if reference is not None:
@@ -198,7 +195,6 @@ def diff(
     json: Json = False,
 ) -> None:
     """Say what differs between two versions of a definition, place by place."""
-    from ...services.container import reading
     from ...services.diffing import ABSENT
 
     with reading(make_options(db, create=True)) as services:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .commands import Adder
+from .door import reading
 from .errors import INTERRUPTED, OK, UsageProblem
 from .options import DB_DEFAULT, Db, Json, make_options
 from .output import clean, console, emit_line, emit_list, local_time
@@ -16,7 +17,8 @@ from .stopping import stop_signals
 if TYPE_CHECKING:
     import threading
 
-    from ...engine.feed import Event, EventFeed
+    from ...engine.feed import Event
+    from ...services.ports import Feed
 
 __all__ = ["add_to"]
 
@@ -55,8 +57,6 @@ def events(
     front of an event is a cursor: who goes on --after it misses nothing and sees nothing twice. `--json --follow`
     gives an event per line.
     """
-    from ...services.container import reading
-
     with stop_signals() as stop, reading(make_options(db)) as services:
         if instance is not None:
             instance = services.executions.resolve(instance)
@@ -77,7 +77,7 @@ def _checked(names: list[str]) -> list[str]:
     return names
 
 
-def _stored(feed: EventFeed, after: int, wanted: dict[str, Any], stop: threading.Event) -> Iterator[Event]:
+def _stored(feed: Feed, after: int, wanted: dict[str, Any], stop: threading.Event) -> Iterator[Event]:
     more = True
     while more and not stop.is_set():
         page = feed.read(after, **wanted)

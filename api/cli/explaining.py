@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from .commands import Adder
+from .door import reading
 from .options import DB_DEFAULT, Db, Id, Json, make_options
 from .output import clean, emit_json, note, say
 
@@ -29,8 +30,6 @@ def explain(
 
     In one sentence, then every reason: dependencies, timers, signals, a missing executor, a dead engine, who paused it.
     """
-    from ...services.container import reading
-
     with reading(make_options(db)) as services:
         instance_id = services.executions.resolve(id_)
         found = services.explainer.explain(instance_id, task)

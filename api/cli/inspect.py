@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from .commands import Adder
+from .door import reading
 from .errors import UsageProblem
 from .filters import Created, Labels, Name, State, filter_of
 from .options import DB_DEFAULT, Db, Id, Json, make_options, seconds_of
@@ -50,7 +51,6 @@ def add_to(add: Adder) -> None:
 
 def status(id_: Id, *, db: Db = DB_DEFAULT, json: Json = False) -> None:
     """Show one instance: state, nodes, result or error."""
-    from ...services.container import reading
     from .progress import draw
 
     with reading(make_options(db)) as services:
@@ -85,8 +85,6 @@ def list_(
     json: Json = False,
 ) -> None:
     """List instances, newest first."""
-    from ...services.container import reading
-
     where = filter_of(state, name, labels, older=seconds_of(created_before, "--older"))
     with reading(make_options(db)) as services:
         found = services.executions.instances(where=where, limit=limit if limit or json else _ROWS)
@@ -151,7 +149,6 @@ def tasks(
     named by it: --under 'settle["ACME"]'.
     """
     from ...repositories.records import TaskState
-    from ...services.container import reading
 
     wanted = _state(state, TaskState)
     with reading(make_options(db)) as services:
@@ -184,8 +181,6 @@ def _task_row(task: TaskView) -> list[Any]:
 
 def history(id_: Id, *, limit: Limit = None, db: Db = DB_DEFAULT, json: Json = False) -> None:
     """Show every change of state, oldest first."""
-    from ...services.container import reading
-
     with reading(make_options(db)) as services:
         found = services.executions.history(services.executions.resolve(id_))
         if json:

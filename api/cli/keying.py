@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .commands import Adder
+from .door import reading
 from .options import DB_DEFAULT, Db, Json, make_options, seconds_of
 from .output import emit_json, note, print_table, say
 
@@ -102,7 +103,6 @@ def revoke(id_: KeyId, *, namespace: Namespace = "main", db: Db = DB_DEFAULT, js
 @contextmanager
 def _keys(db: str, namespace: str, *, create: bool = False) -> Generator[KeyService]:
     from ...services.access.keys import KeyService
-    from ...services.container import reading
 
     with reading(make_options(db, create=create)) as services:
         yield KeyService(services.database, namespace)

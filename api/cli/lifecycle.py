@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .commands import Adder
+from .door import running
 from .errors import FAILED, OK, UsageProblem
 from .filters import Created, Labels, Name, State, filter_of
 from .options import DB_DEFAULT, Db, Id, Inputs, Json, inputs_of, make_options, seconds_of
@@ -20,8 +21,7 @@ from .output import brief, emit_json, emit_list, note, print_table, say, short, 
 from .usage import by_whom
 
 if TYPE_CHECKING:
-    from ...services.container import Services
-    from ...services.operations import Operations
+    from ...services.ports import Operates, UseCases
 
 __all__ = ["add_to"]
 
@@ -49,19 +49,13 @@ def add_to(add: Adder) -> None:
 
 
 @contextmanager
-def _operating(db: str) -> Generator[tuple[Services, Operations]]:
-    from ...services.container import running
-    from ...services.operations import Operations
-
+def _operating(db: str) -> Generator[tuple[UseCases, Operates]]:
     show_warnings()
     with running(make_options(db)) as services:
-        engine = services.engine
-        if engine is None:
-            raise UsageProblem("this command needs a database.")
-        yield services, Operations(engine)
+        yield services, services.operations
 
 
-def _one(db: str, id_: str, act: Callable[[Operations, str], str], *, json: bool) -> None:
+def _one(db: str, id_: str, act: Callable[[Operates, str], str], *, json: bool) -> None:
     """Do something to one instance and say in which state it is then."""
     with _operating(db) as (services, operations):
         instance_id = services.executions.resolve(id_)

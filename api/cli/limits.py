@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .commands import Adder
+from .door import reading
 from .options import DB_DEFAULT, Db, Json, make_options
 from .output import emit_json, emit_list, note, print_table, say
 from .usage import usage_errors
@@ -37,7 +38,6 @@ def add_to(add: Adder) -> None:
 
 @contextmanager
 def _limits(db: str) -> Generator[LimitService]:
-    from ...services.container import reading
 
     with usage_errors(), reading(make_options(db)) as services:
         yield services.limits

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from .commands import Adder
+from .door import reading
 from .errors import INTERRUPTED, OK, UsageProblem
 from .options import DB_DEFAULT, Db, Id, Json, make_options, moment_of
 from .output import clean, console, emit_list, local_time
@@ -16,7 +17,7 @@ from .stopping import stop_signals
 
 if TYPE_CHECKING:
     from ...repositories.readmodels import LogEntry
-    from ...services.execution_service import ExecutionService
+    from ...services.ports import Executions
 
 __all__ = ["add_to"]
 
@@ -58,8 +59,6 @@ def logs(
 
     A task can log so much: 10,000 lines and 4 MiB an attempt, less in further attempts; its last line says so then.
     """
-    from ...services.container import reading
-
     if level is not None and level not in _LEVELS:
         raise UsageProblem(f"--level: there is no level {level!r}; take one of {', '.join(_LEVELS)}.")
     wanted: dict[str, Any] = {"path": path, "level": level, "search": search}
@@ -79,7 +78,7 @@ def logs(
 
 
 def _following(
-    executions: ExecutionService,
+    executions: Executions,
     instance_id: str,
     stopped: Callable[[], bool],
     wanted: dict[str, Any],

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-    from ...services.execution_service import ExecutionService
-    from ...services.live import LiveView, NodeProgress, Snapshot
+    from ...services.live import NodeProgress, Snapshot
+    from ...services.ports import Executions, Looks
 
 __all__ = ["draw", "until_ended"]
 
@@ -40,9 +40,7 @@ _MARKS: Final = {
 _FIRST: Final = ("failed", "running", "retrying", "waiting", "queued", "paused", "cancelled", "completed")
 
 
-def until_ended(
-    executions: ExecutionService, instance_id: str, stop: Stop, limit_s: float | None = None
-) -> bool:
+def until_ended(executions: Executions, instance_id: str, stop: Stop, limit_s: float | None = None) -> bool:
     """Wait until the instance has ended; False when asked to stop, or after the limit."""
     deadline = None if limit_s is None else time.monotonic() + limit_s
     if sys.stderr.isatty():
@@ -51,7 +49,7 @@ def until_ended(
 
 
 def _quiet(
-    executions: ExecutionService, instance_id: str, stop: Stop, deadline: float | None, pause_s: float
+    executions: Executions, instance_id: str, stop: Stop, deadline: float | None, pause_s: float
 ) -> bool:
     while not stop.is_set():
         left = pause_s if deadline is None else min(pause_s, deadline - time.monotonic())
@@ -62,7 +60,7 @@ def _quiet(
     return False
 
 
-def _live(executions: ExecutionService, instance_id: str, stop: Stop, deadline: float | None) -> bool:
+def _live(executions: Executions, instance_id: str, stop: Stop, deadline: float | None) -> bool:
     from rich.live import Live
 
     view = executions.live(instance_id)
@@ -81,7 +79,7 @@ def _live(executions: ExecutionService, instance_id: str, stop: Stop, deadline: 
                 return ended
 
 
-def _look(view: LiveView, height: int) -> RenderableType:
+def _look(view: Looks, height: int) -> RenderableType:
     return draw(view.read(), max_nodes=max(3, height - 5))
 
 

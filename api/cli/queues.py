@@ -11,6 +11,7 @@ import typer
 
 from ...services.checks import many
 from .commands import Adder
+from .door import reading, running
 from .errors import UsageProblem
 from .options import DB_DEFAULT, Db, Json, make_options
 from .output import (
@@ -63,7 +64,6 @@ def add_to(add: Adder) -> None:
 
 @contextmanager
 def _queues(db: str, *, acting: bool = False) -> Generator[QueueService]:
-    from ...services.container import reading, running
 
     if acting:
         show_warnings()

@@ -5,12 +5,13 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, cast
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from ...services.checks import many
 from .commands import Adder
+from .door import reading, running
 from .errors import FAILED, INTERRUPTED, OK, UsageProblem
 from .filters import labels_of
 from .options import (
@@ -30,12 +31,14 @@ from .options import (
 )
 from .output import brief, emit_json, note, say, short, show_warnings, took
 from .stopping import Stop, stop_signals
+from .target import at_server
 from .usage import by_whom, usage_errors
 
 if TYPE_CHECKING:
     from ...engine.starts import StartOptions
     from ...engine.status import WorkflowStatus
-    from ...services.container import Options, Services
+    from ...services.container import Options
+    from ...services.ports import Executions
 
 __all__ = ["add_to"]
 
@@ -84,33 +87,40 @@ def run(
     the same database goes on where this one stopped. Exit code 0: completed; 1: failed or cancelled; 2: the definition
     or the inputs were refused; 130: interrupted.
     """
-    from ...services.container import offline, running
-
     inputs, limit_s = inputs_of(text, sets), seconds_of(timeout, "--timeout")
     options = make_options(db, imports, create=True, executes=True, grace_s=_GRACE_S)
-    name = _check(offline(options), file, inputs)
+    name = _check(options, file, inputs) if at_server() is None else _name(file)
     show_warnings()
     with stop_signals() as stop, running(options) as services:
         if folder is not None:
             services.workflows.register_folder(folder)
-        instance_id = _start(services, file, name, inputs, key)
-        ended, status = _follow(services, instance_id, stop, limit_s)
+        instance_id = _start(services.executions, file, name, inputs, key)
+        ended, status = _follow(
+            services.executions, instance_id, stop, limit_s, runs_here=at_server() is None
+        )
         # Before the engine stops: tasks of other instances may have their grace, this one's result need not wait.
         return _report(status, options, json=json, ended=ended)
 
 
-def _check(workflows: Any, file: Path, inputs: dict[str, Any]) -> str:
+def _check(options: Options, file: Path, inputs: dict[str, Any]) -> str:
     """Refuse what would be refused before a database is made or anything is resumed; the definition's name."""
     from ...engine.inputs import prepare_inputs
+    from ...services.container import offline
 
-    definition, _ = workflows.require_valid(file)
+    definition, _ = offline(options).require_valid(file)
     prepare_inputs(definition.inputs, inputs)
-    return cast("str", definition.name)
+    return definition.name
 
 
-def _start(services: Services, file: Path, name: str, inputs: dict[str, Any], key: str | None) -> str:
-    executions = services.executions
-    waiting = executions.unfinished()
+def _name(file: Path) -> str:
+    """A definition's name as the file has it; the server says what is wrong with the rest."""
+    from ...services.remote.documents import document_of
+
+    return str(document_of(file).get("name", file.stem))
+
+
+def _start(executions: Executions, file: Path, name: str, inputs: dict[str, Any], key: str | None) -> str:
+    waiting = executions.unfinished() if at_server() is None else 0
     if waiting:
         note(
             f"{many(waiting, 'unfinished instance')} of this database {'goes' if waiting == 1 else 'go'} on as well."
@@ -121,6 +131,8 @@ def _start(services: Services, file: Path, name: str, inputs: dict[str, Any], ke
         note(f"Key {key!r} was used before: this is its instance {short(instance_id)}.")
     if not sys.stderr.isatty():
         note(f"{name} {instance_id} started.")
+    if at_server() is not None and not executions.workers():
+        note("No worker runs where the server is; it waits until one does.")
     return instance_id
 
 
@@ -162,8 +174,6 @@ def start(
     Prints its id. It is durable when the command returns, and nothing of it has run. `start NAME` takes the active
     version, or the newest if none is active.
     """
-    from ...services.container import running
-
     inputs, options = inputs_of(text, sets), make_options(db, imports, create=True)
     chosen = _start_options(key, mutex, duplicate, [*(labels or ()), *_tags(tags)], delay, expires)
     chosen = replace(chosen, queue=queue, priority=priority)
@@ -183,7 +193,13 @@ def start(
     else:
         say(instance_id)
     if lonely:
-        note(f"No worker runs on this database; start one: {again('worker', options)}")
+        note(_no_worker(options))
+
+
+def _no_worker(options: Options) -> str:
+    if at_server() is not None:
+        return "No worker runs where the server is; it begins when one does."
+    return f"No worker runs on this database; start one: {again('worker', options)}"
 
 
 def _tags(tags: list[str] | None) -> list[str]:
@@ -219,12 +235,10 @@ def wait(id_: Id, *, timeout: Timeout = None, db: Db = DB_DEFAULT, json: Json = 
 
     Exit codes are those of `run`; 1 also when the time is over.
     """
-    from ...services.container import reading
-
     limit_s, options = seconds_of(timeout, "--timeout"), make_options(db)
     with stop_signals() as stop, reading(options) as services:
         instance_id = services.executions.resolve(id_)
-        ended, status = _follow(services, instance_id, stop, limit_s)
+        ended, status = _follow(services.executions, instance_id, stop, limit_s, runs_here=False)
     if ended:
         return _report(status, options, json=json, ended=True)
     if json:
@@ -256,8 +270,6 @@ def cancel(
 
     Nothing new starts in it, running tasks are asked to stop; it ends when they have, and `finally` has run.
     """
-    from ...services.container import running
-
     if (id_ is None) == (tag is None):
         raise UsageProblem("name one instance, or --tag.")
     show_warnings()
@@ -276,7 +288,6 @@ def cancel(
 
 
 def _cancel_tag(db: str, tag: str, reason: str, *, json: bool) -> None:
-    from ...services.container import running
 
     with running(make_options(db)) as services:
         answers = list(services.queues.cancel_tag(tag, reason))
@@ -289,24 +300,21 @@ def _cancel_tag(db: str, tag: str, reason: str, *, json: bool) -> None:
 
 
 def _follow(
-    services: Services, instance_id: str, stop: Stop, limit_s: float | None
+    executions: Executions, instance_id: str, stop: Stop, limit_s: float | None, *, runs_here: bool
 ) -> tuple[bool, WorkflowStatus]:
     from .progress import until_ended
 
-    ended = until_ended(services.executions, instance_id, stop, limit_s)
-    if stop.is_set() and services.engine is not None:
+    ended = until_ended(executions, instance_id, stop, limit_s)
+    if stop.is_set() and runs_here:
         note(f"Stopping; running tasks have {_GRACE_S:.0f} s. Ctrl-C again ends at once.")
-    return ended, services.executions.status(instance_id)
+    return ended, executions.status(instance_id)
 
 
 def _report(status: WorkflowStatus, options: Options, *, json: bool, ended: bool) -> int:
     if json:
         emit_json(status.as_json())
     if not ended:
-        note(
-            f"{status.name} {short(status.id)} is not finished. It goes on with the next run on this database, or with:"
-        )
-        note(f"  {again('worker', options)} --drain")
+        _say_unfinished(status, options)
         return INTERRUPTED
     time_taken = took(status.created_at, status.ended_at)
     if status.state != "completed":
@@ -317,6 +325,16 @@ def _report(status: WorkflowStatus, options: Options, *, json: bool, ended: bool
     if not json:
         emit_json(status.output)
     return OK
+
+
+def _say_unfinished(status: WorkflowStatus, options: Options) -> None:
+    what = f"{status.name} {short(status.id)} is not finished."
+    if at_server() is not None:
+        note(f"{what} It goes on at the server; this waits for it again:")
+        note(f"  {again(f'wait {short(status.id)}', options)}")
+        return
+    note(f"{what} It goes on with the next run on this database, or with:")
+    note(f"  {again('worker', options)} --drain")
 
 
 def _report_failure(status: WorkflowStatus, options: Options, time_taken: str) -> None:

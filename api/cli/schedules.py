@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .commands import Adder
+from .door import reading
 from .errors import UsageProblem
 from .options import DB_DEFAULT, Db, Json, make_options, seconds_of
 from .output import emit_json, emit_list, local_time, note, print_table, say, short
@@ -81,7 +82,6 @@ def add_to(add: Adder) -> None:
 
 @contextmanager
 def _service(db: str) -> Generator[SchedulerService]:
-    from ...services.container import reading
     from ...services.schedules import SchedulerService
 
     with usage_errors(), reading(make_options(db)) as services:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .commands import Adder
+from .door import reading
 from .errors import UsageProblem
 from .options import DB_DEFAULT, Db, Json, make_options, seconds_of
 from .output import emit_json, local_time, note, print_table, say
@@ -41,8 +42,6 @@ def stats(
     Counted from the tasks themselves, of the newest 10,000 runs. A task counts when it has begun; times are those of
     its last attempt; 5M, 15M and 60M are how many ended within so many minutes.
     """
-    from ...services.container import reading
-
     if reset and (queue is not None or since is not None):
         raise UsageProblem("--reset concerns all queues and takes no other option.")
     window = seconds_of(since, "--since")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .commands import Adder
+from .door import reading
 from .errors import FAILED, UsageProblem
 from .options import DB_DEFAULT, Db, Json, make_options
 from .output import brief, emit_json, emit_list, note, print_table, say, short
@@ -37,7 +38,6 @@ def add_to(add: Adder) -> None:
 
 @contextmanager
 def _service(db: str) -> Generator[TriggerService]:
-    from ...services.container import reading
     from ...services.triggers import TriggerService
 
     with usage_errors(), reading(make_options(db)) as services:

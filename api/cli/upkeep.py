@@ -13,6 +13,7 @@ from typing import Annotated, TextIO
 import typer
 
 from .commands import Adder
+from .door import reading
 from .errors import UsageProblem
 from .filters import Name, State, filter_of
 from .options import DB_DEFAULT, Db, Id, Json, make_options, seconds_of
@@ -37,7 +38,6 @@ def export(
     json: Json = False,
 ) -> None:
     """Write an ended instance with its whole history, as JSON lines."""
-    from ...services.container import reading
     from ...services.upkeep import Upkeep
 
     with reading(make_options(db)) as services:
@@ -83,7 +83,6 @@ def import_(
     json: Json = False,
 ) -> None:
     """Put an exported instance into a database, to be looked at, retried or forked there."""
-    from ...services.container import reading
     from ...services.upkeep import Upkeep
 
     try:
@@ -100,7 +99,6 @@ def import_(
 
 def delete(id_: Id, *, db: Db = DB_DEFAULT, json: Json = False) -> None:
     """Delete one ended instance with all that belongs to it."""
-    from ...services.container import reading
     from ...services.upkeep import Upkeep
 
     with reading(make_options(db)) as services:
@@ -132,7 +130,6 @@ def purge(
 
     In small transactions, oldest first; live instances, and children of live ones, stay.
     """
-    from ...services.container import reading
     from ...services.log_retention import purge_logs
     from ...services.upkeep import Upkeep
 
