@@ -7,7 +7,9 @@ import socket
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,6 +27,7 @@ from strataflow.services.secrets import SecretService
 from strataflow.services.webhooks import NewWebhook, WebhookService, WebhookSpec
 from tests.integration.kit import Doc, Flow, until
 from tests.integration.webhook_kit import Got, Receiver, receiving
+from tests.support.cli import Cli
 
 OLD, NEW = new_master_key("old"), new_master_key("new")
 NODES: Doc = {"a": {"run": "t.echo", "with": 1}}
@@ -516,3 +519,66 @@ def test_without_webhooks_a_round_is_one_look(flow: Flow, monkeypatch: pytest.Mo
     assert loop.run_once() == 3.0
     assert len(reads) == 1
     loop.close()
+
+
+# --- command line and document
+
+
+def test_the_command_line_does_it_all(flow: Flow, receiver: Receiver, db_url: str, tmp_path: Path) -> None:
+    with closing(Cli(db_url, tmp_path)) as cli:
+        made = cli("webhooks", "create", "hook", receiver.url, "--event", "instance.completed", "--json").json
+        cli("webhooks", "create", "hook", receiver.url, code=1)
+        cli("webhooks", "create", "x", "ftp://x", code=2)
+        flow.wait(flow.start(NODES))
+        (got,) = receiver.wait(1)
+        assert got.signed_by(made["secret"])
+        settled(WebhookService(flow.database), 1)
+        listed = cli("webhooks", "deliveries", "hook", "--json").json
+        assert [(each["id"], each["state"]) for each in listed] == [(got.id, "delivered")]
+        assert got.id in cli("webhooks", "deliveries", "hook").out
+        assert cli("webhooks", "deliveries", "hook", "--state", "dead", "--json").json == []
+        assert cli("webhooks", "redeliver", "hook", got.id, "--json").json == {"redelivered": 1}
+        assert cli("webhooks", "redeliver", "hook", "--dead", "--json").json == {"redelivered": 0}
+        assert [each.id for each in receiver.wait(2)] == [got.id] * 2
+        for wrong in ([], [got.id, "--dead"], ["x"]):
+            cli("webhooks", "redeliver", "hook", *wrong, code=2)
+        assert cli("webhooks", "change", "hook", "--event", "task.*", "--json").json["events"] == ["task.*"]
+        cli("webhooks", "change", "hook", code=2)
+        rotated = cli("webhooks", "rotate", "hook")
+        assert rotated.out.startswith("whsec_")
+        assert cli("webhooks", "disable", "hook", "--json").json["state"] == "disabled"
+        cli("webhooks", "test", "hook", code=1)
+        cli("webhooks", "enable", "hook")
+        assert cli("webhooks", "test", "hook", "--json").json["event"] == "webhook.test"
+        receiver.wait(1, "webhook.test")
+        shown = cli("webhooks", "show", "hook").out + cli("webhooks", "list").out
+        assert receiver.url in shown
+        assert made["secret"] not in shown
+        cli("webhooks", "delete", "hook")
+        cli("webhooks", "show", "hook", code=2)
+
+
+def test_the_documented_verification_accepts_what_comes(
+    flow: Flow, service: WebhookService, receiver: Receiver
+) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "webhooks.md").read_text(encoding="utf-8")
+    code = text.partition("```python\n")[2].partition("```")[0]
+    names: dict[str, Any] = {}
+    exec(code, names)
+    made = hook(service, receiver)
+    service.rotate("hook")
+    flow.wait(flow.start(NODES))
+    (got,) = receiver.wait(1)
+    assert names["is_genuine"](made.secret, got.headers, got.body)
+    assert not names["is_genuine"](made.secret, got.headers, got.body + b" ")
+    assert not names["is_genuine"]("whsec_" + "A" * 32, got.headers, got.body)
+    assert not names["is_genuine"](made.secret, got.headers | {"webhook-timestamp": "1"}, got.body)
+
+
+def test_the_documented_pauses_are_the_ones_that_are_made() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "webhooks.md").read_text(encoding="utf-8")
+    (line,) = [line for line in text.splitlines() if line.startswith("| next in")]
+    cells = [cell.strip() for cell in line.strip("|").split("|")[1:]]
+    units = {"s": 1, "min": 60, "h": 3600}
+    assert cells.pop() == "given up"
+    assert [int(n) * units[unit] for n, unit in map(str.split, cells)] == list(module.PAUSES_S)
