@@ -23,7 +23,7 @@ strawberry.enum(InstanceState, description="Where a run stands.")
 strawberry.enum(TaskState, description="Where a task stands.")
 
 
-@strawberry.enum
+@strawberry.enum(description="How severe a log line is, least first.")
 class LogLevel(StrEnum):
     """How severe a log line is, least first."""
 
@@ -34,7 +34,7 @@ class LogLevel(StrEnum):
     CRITICAL = "critical"
 
 
-@strawberry.enum
+@strawberry.enum(description="How a definition is drawn.")
 class GraphForm(StrEnum):
     """How a definition is drawn."""
 
@@ -43,7 +43,7 @@ class GraphForm(StrEnum):
     SVG = "svg"
 
 
-@strawberry.enum
+@strawberry.enum(description="What a start does when its key or its mutex is taken.")
 class Duplicate(StrEnum):
     """What a start does when its key or its mutex is taken."""
 
@@ -52,7 +52,7 @@ class Duplicate(StrEnum):
     QUEUE = "queue"
 
 
-@strawberry.enum
+@strawberry.enum(description="Which tasks of a queue.")
 class EntryState(StrEnum):
     """Which tasks of a queue."""
 

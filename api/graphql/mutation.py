@@ -21,7 +21,7 @@ from .types.definitions import DefinitionVersion
 __all__ = ["Mutation"]
 
 
-@strawberry.input
+@strawberry.input(description="What to start, and how. Exactly one of `definition` and `document`.")
 class StartInput:
     """What to start, and how. Exactly one of `definition` and `document`."""
 

@@ -30,7 +30,7 @@ _CENTURY_S: Final = 100 * 366 * 86_400.0
 _HIGHEST: Final = 2**31 - 2
 
 
-@strawberry.input
+@strawberry.input(description="A label of a run.")
 class Label:
     """A label of a run."""
 
@@ -38,7 +38,7 @@ class Label:
     value: str
 
 
-@strawberry.input
+@strawberry.input(description="Which runs: everything that is given must hold.")
 class InstanceWhere:
     """Which runs: everything that is given must hold."""
 

@@ -167,37 +167,42 @@ def test_a_key_opens_its_own_namespace_alone(serve: Serve) -> None:
         assert refused["errors"][0]["extensions"]["code"] == "not_found"
 
 
+@strawberry.type
+class Open:
+    name: str
+
+
+@part
+@strawberry.type
+class Bare:
+    @strawberry.field
+    def name(self) -> str:
+        return ""
+
+
+@part
+@strawberry.type
+class OfOpen:
+    @strawberry.field(metadata=states("read:logs"))
+    def one(self) -> Open:
+        return Open(name="")
+
+
+@part
+@strawberry.type
+class Page:
+    pages: int
+
+
+@part
+@strawberry.type
+class OfPage:
+    @strawberry.field
+    def one(self) -> Page:
+        return Page(pages=1)
+
+
 def test_what_does_not_say_what_it_needs_cannot_be_made() -> None:
-    @strawberry.type
-    class Open:
-        name: str
-
-    @part
-    @strawberry.type
-    class Bare:
-        @strawberry.field
-        def name(self) -> str:
-            return ""
-
-    @part
-    @strawberry.type
-    class OfOpen:
-        @strawberry.field(metadata=states("read:logs"))
-        def one(self) -> Open:
-            return Open(name="")
-
-    @part
-    @strawberry.type
-    class Page:
-        pages: int
-
-    @part
-    @strawberry.type
-    class OfPage:
-        @strawberry.field
-        def one(self) -> Page:
-            return Page(pages=1)
-
     with pytest.raises(TypeError, match=r"the field Bare\.name does not say what it needs"):
         make(Bare)
     with pytest.raises(TypeError, match="the type Open does not say what it needs"):
