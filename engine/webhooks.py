@@ -124,6 +124,7 @@ class Webhooks:
     def _pump(self, webhooks: list[WebhookRow]) -> None:
         """Turn events behind the cursors into deliveries; of engines that do the same one moves each cursor."""
         places = {webhook.id: webhook.cursor for webhook in webhooks}
+        patterns: dict[str, list[str]] = {webhook.id: json.loads(webhook.events) for webhook in webhooks}
         for _ in range(_PAGES):
             mine = [webhook for webhook in webhooks if webhook.id in places]
             after = min(places.values(), default=None)
@@ -137,9 +138,8 @@ class Webhooks:
                     old = places[webhook.id]
                     if old >= page.cursor:
                         continue
-                    made = [
-                        _made(event) for event in page.events if event.seq > old and _fits(webhook, event)
-                    ]
+                    new = [event for event in page.events if event.seq > old]
+                    made = [_made(event) for event in new if _fits(webhook, patterns[webhook.id], event)]
                     if webhook_store.advance(session, webhook.id, old, page.cursor, made):
                         places[webhook.id] = page.cursor
                     else:  # somebody else has moved it, or it is disabled now
@@ -241,12 +241,11 @@ class Webhooks:
             self._tidied -= _TIDY_S  # there may be more
 
 
-def _fits(webhook: WebhookRow, event: Event) -> bool:
+def _fits(webhook: WebhookRow, patterns: list[str], event: Event) -> bool:
     if event.name.startswith(OWN_EVENTS):
         return False
     if webhook.definition is not None and event.definition != webhook.definition:
         return False
-    patterns: list[str] = json.loads(webhook.events)
     return any(fnmatchcase(event.name, pattern) for pattern in patterns)
 
 
