@@ -81,18 +81,18 @@ _RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
 
 
 class Body(BaseModel):
-    """A body: what it does not name is refused, and so is a text with NUL, which no database takes."""
+    """A body: what it does not name is refused, and so is text with NUL or half a character, which nothing stores."""
 
     model_config = ConfigDict(extra="forbid")
 
     @field_validator("*", mode="after")
     @classmethod
-    def _without_nul(cls, value: Any, info: ValidationInfo) -> Any:
-        """Values that are stored as JSON may hold whatever JSON may: they are fields of type Any."""
+    def _storable(cls, value: Any, info: ValidationInfo) -> Any:
+        """Values that are kept as JSON are looked at by whoever keeps them: they are fields of type Any."""
         annotation = cls.model_fields[info.field_name or ""].annotation
         is_json = annotation is Any or ("Any" in str(annotation) and not isinstance(value, str))
-        if not is_json and any("\x00" in text for text in _texts(value)):
-            raise ValueError("text without NUL is wanted")
+        if not is_json and not all(map(_is_plain, _texts(value))):
+            raise ValueError("text without NUL and lone surrogates is wanted")
         return value
 
 
@@ -121,6 +121,10 @@ def _texts(value: Any) -> Iterator[str]:
     elif isinstance(value, list):
         for inner in cast("list[Any]", value):
             yield from _texts(inner)
+
+
+def _is_plain(text: str) -> bool:
+    return "\x00" not in text and (text.isascii() or not any("\ud800" <= char <= "\udfff" for char in text))
 
 
 def _plain(request: Request) -> None:
@@ -200,9 +204,7 @@ def place_of(after: str | None, *kinds: type[int | str | UUID]) -> tuple[Any, ..
 def _is_place(value: Any, kind: type) -> bool:
     if kind is int:
         return type(value) is int and -_HIGHEST <= value <= _HIGHEST
-    if not isinstance(value, str) or "\x00" in value or any("\ud800" <= char <= "\udfff" for char in value):
-        return False
-    return kind is not UUID or _is_id(value)
+    return isinstance(value, str) and _is_plain(value) and (kind is not UUID or _is_id(value))
 
 
 def _is_id(text: str) -> bool:

@@ -31,6 +31,7 @@ def start(api: Served, token: str, definition: Any, **more: Any) -> str:
     return found
 
 
+@pytest.mark.row("X-38")
 def test_tasks_of_all_runs_in_pages(api: Served, token: str) -> None:
     wide = started(api, token, MAP, labels={"team": "a"}, tags=["nightly"])["id"]
     hello = started(api, token)["id"]

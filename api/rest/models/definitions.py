@@ -19,6 +19,7 @@ __all__ = [
     "DefinitionVersion",
     "Document",
     "NewDefinition",
+    "Registered",
     "StateChange",
 ]
 
@@ -91,6 +92,12 @@ class Definition(DefinitionVersion):
     """A stored version with its document."""
 
     definition: dict[str, Any] = Field(description="The document.")
+
+
+class Registered(DefinitionVersion):
+    """A version that was stored."""
+
+    warnings: list[str] = Field(description="What could be better in it.")
 
 
 class CheckedProblem(FieldProblem):

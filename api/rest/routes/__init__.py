@@ -22,6 +22,7 @@ from . import (
     system,
     tasks,
     triggers,
+    upkeep,
     webhooks,
 )
 
@@ -38,6 +39,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     limits.router,
     schedules.router,
     triggers.router,
+    upkeep.router,
     access.router,
     secrets.router,
     webhooks.router,

@@ -52,15 +52,14 @@ _VERSION: Final = "/definitions/{name}/versions/{version}"
     "/definitions",
     status_code=201,
     openapi_extra=needs("define:definitions"),
-    response_model=models.DefinitionVersion,
+    response_model=models.Registered,
 )
 def create_definition(body: models.NewDefinition, caller: Called) -> JSONResponse:
     """Store a definition as a new version. The same content again is the version that it is already."""
     found = caller.services.catalog.register(definition_of(body.definition), activate=body.activate)
-    stored = _stored(caller, found.name, found.version)
-    return JSONResponse(
-        _entry(stored), 201, {"Location": f"definitions/{found.name}/versions/{found.version}"}
-    )
+    made = _entry(_stored(caller, found.name, found.version))
+    made["warnings"] = [str(warning) for warning in found.warnings]
+    return JSONResponse(made, 201, {"Location": f"definitions/{found.name}/versions/{found.version}"})
 
 
 @router.get("/definitions", openapi_extra=needs("read:definitions"))
