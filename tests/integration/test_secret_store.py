@@ -10,10 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from sqlalchemy import select, update
 
 from strataflow.engine.errors import InputError, NotFound
 from strataflow.engine.stored_secrets import StoredSecrets
+from strataflow.engine.tracing import Tracing
 from strataflow.engine.vault import Vault, VaultError, new_master_key
 from strataflow.repositories.secret_tables import SECRETS
 from strataflow.services.secrets import LONGEST, SecretService
@@ -174,6 +178,25 @@ def test_an_attempt_reads_the_store_and_the_value_is_readable_nowhere(
     ]
     flow.shut()
     assert places(flow, *logged.texts, *shown) == []
+
+
+def test_no_span_has_a_value(flow: Flow, takers: Takers, store: SecretService) -> None:
+    exporter, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    store.put("bank", CANARY, "ana")
+
+    def say(ctx: Any, config: str) -> None:
+        ctx.log("info", f"I have {config}")
+        raise RuntimeError(f"no luck with {config}")
+
+    flow.registry.register_executor_domain("vault2", {"say": say})
+    flow.open(tracing=Tracing(provider), log_attempts=True)
+    flow.run({"a": take(SECRET), "b": {"run": "vault2.say", "with": SECRET}})
+    flow.shut()
+    spans = [span.to_json() for span in exporter.get_finished_spans()]
+    provider.shutdown()
+    assert any("no luck with ***" in span for span in spans)
+    assert places(flow, *spans) == []
 
 
 def test_the_store_goes_before_the_environment_and_a_function_before_both(
