@@ -138,7 +138,7 @@ class Dispatcher:
         except Exception as exc:
             log.exception("evaluating failed", extra={"action": "evaluate_failed"})
             found = Failed(_internal(exc))
-        if isinstance(found, Started) and self._surroundings is not None:
+        if self._surroundings is not None and isinstance(found, Started):
             found = replace(found, labels=self._surroundings.child_labels(task))
         if isinstance(found, Ready):
             self._execute(running, found)

@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from ..repositories import views
+from ..repositories.errors import RepositoryError
 from ..repositories.gaugeviews import engines_alive, feed_lag, queue_gauges
 from .instruments import EngineFacts, QueueFacts
 
@@ -30,6 +31,7 @@ class Probe:
         self._lock = threading.Lock()
         self._read_at: float | None = None
         self._read = QueueFacts()
+        self._failed: RepositoryError | None = None
 
     def engine(self) -> EngineFacts:
         """What it uses, now; the database is not asked."""
@@ -49,12 +51,19 @@ class Probe:
     def queues(self) -> QueueFacts:
         """What stands in the database's queues, at most `FRESH_S` seconds ago.
 
-        A queue that was reported once is reported as empty later. Raises RepositoryError.
+        A queue that was reported once is reported as empty later. Raises RepositoryError; a database that is away is
+        asked no more often either.
         """
         with self._lock:
             if self._read_at is None or time.monotonic() - self._read_at >= FRESH_S:
-                self._read = self._look()
+                self._failed = None
+                try:
+                    self._read = self._look()
+                except RepositoryError as exc:
+                    self._failed = exc
                 self._read_at = time.monotonic()
+            if self._failed is not None:
+                raise self._failed
             return self._read
 
     def _look(self) -> QueueFacts:

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from opentelemetry.trace import Span, Status, StatusCode
+from opentelemetry.trace import Span
 
 from ..executors.base import TaskError
 from ..repositories.records import InstanceRow, InstanceState, TaskRow, TaskState
@@ -58,6 +58,8 @@ class _Ended:
     at: int
     #: Has the run itself ended?
     whole: bool
+    #: Its outermost task, which has its error.
+    root: TaskRow | None
 
     @property
     def size(self) -> int:
@@ -111,7 +113,7 @@ class SpanSender:
             ]
             whole = instance.ended_at == report.now
             if tasks or gone or whole:
-                found.append(_Ended(instance, tasks, gone, report.now, whole))
+                found.append(_Ended(instance, tasks, gone, report.now, whole, decision.root))
         if found:
             self._put(found)
 
@@ -162,7 +164,7 @@ class SpanSender:
             for row in ended.tasks:
                 self._send_task(ref, instance, row, past.get((instance.id, row.path), ()))
             if ended.whole:
-                self._send_run(ref, instance)
+                self._send_run(ref, instance, ended.root)
 
     def _past(self, page: list[_Ended]) -> Mapping[tuple[str, str], Sequence[Step]]:
         """What tasks went through that had more than one attempt, read once for each run."""
@@ -182,7 +184,7 @@ class SpanSender:
                         found.setdefault((instance_id, step.path), []).append(step)
         return found
 
-    def _send_run(self, ref: TraceRef, instance: InstanceRow) -> None:
+    def _send_run(self, ref: TraceRef, instance: InstanceRow, root: TaskRow | None) -> None:
         span = self._tracing.start_span(
             f"workflow {instance.name}",
             of=ref,
@@ -199,8 +201,7 @@ class SpanSender:
             span.set_attribute("strataflow.parent.id", instance.parent_id)
         span.set_attribute("strataflow.state", instance.state.value)
         if instance.state in {InstanceState.FAILED, InstanceState.EXPIRED}:
-            span.set_attribute("error.type", instance.state.value)
-            span.set_status(Status(StatusCode.ERROR, instance.reason or instance.state.value))
+            _add_error(span, instance.state.value, root.error if root is not None else None)
         span.end((instance.ended_at or instance.created_at) * 1000)
 
     def _send_task(self, ref: TraceRef, instance: InstanceRow, row: TaskRow, past: Iterable[Step]) -> None:
@@ -221,7 +222,7 @@ class SpanSender:
             span.set_attribute("strataflow.generation", row.gen)
         _add_events(span, own)
         if row.state.value in _FAILED:
-            _add_error(span, row)
+            _add_error(span, row.state.value, row.error)
         span.end(ended_at * 1000)
 
     def _send_lost(
@@ -270,8 +271,7 @@ def _add_events(span: Span, past: Iterable[Step]) -> None:
         span.add_event(name, about, step.at * 1000)
 
 
-def _add_error(span: Span, row: TaskRow) -> None:
+def _add_error(span: Span, state: str, error: str | None) -> None:
     """The stored error; its texts have no secrets any more."""
-    stored: dict[str, Any] = json.loads(row.error) if row.error else {}
-    code = str(stored.get("code", row.state.value))
-    record_error(span, TaskError(code, str(stored.get("message", row.state.value))))
+    stored: dict[str, Any] = json.loads(error) if error else {}
+    record_error(span, TaskError(str(stored.get("code", state)), str(stored.get("message", state))))

@@ -9,9 +9,14 @@ import pytest
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
-from strataflow.engine.instruments import METRICS
+from strataflow.engine.events import TaskEnded
+from strataflow.engine.instruments import METRICS, NAMESPACE, QueueFacts
+from strataflow.engine.outcomes import Succeeded
+from strataflow.engine.probe import Probe
 from strataflow.engine.telemetry import MetricsCollector
 from strataflow.engine.workflow_engine import WorkflowEngine
+from strataflow.repositories import engines
+from strataflow.repositories.errors import ConnectionLost
 from tests.integration.kit import Flow, until
 
 Doc = dict[str, Any]
@@ -61,6 +66,7 @@ def opened(flow: Flow, metrics: MetricsCollector, **fields: Any) -> WorkflowEngi
     return engine.start()
 
 
+@pytest.mark.row("X-40")
 def test_runs_tasks_retries_and_batches(flow: Flow, meters: Meters) -> None:
     opened(flow, meters.collector())
     again = {"max": 3, "delay": "10ms"}
@@ -115,3 +121,57 @@ def test_what_a_running_engine_uses(flow: Flow, meters: Meters) -> None:
     flow.cancel(second)
     engine.stop()
     assert "strataflow.slot.used" not in meters.points()
+
+
+def test_an_engine_that_is_declared_dead_and_writes_that_come_too_late(flow: Flow, meters: Meters) -> None:
+    engine = opened(flow, meters.collector())
+    instance_id = flow.start({"a": {"run": "t.gate", "with": {"gate": "g"}}})
+    until(lambda: flow.state(instance_id, "a") == "running")
+    late = TaskEnded(instance_id, "a", 7, engine.parts.engine_id, Succeeded())
+    assert engine.state_manager.apply_now(late, 20).status == "stale"
+    assert meters.value("strataflow.write.rejected") == 1
+    assert engines.mark_dead(flow.database, engine.parts.engine_id)
+    engine.scheduler.wake()
+    until(lambda: meters.value("strataflow.lease.lost") >= 1)
+    flow.probe.gate("g").set()
+    assert flow.wait(instance_id).state == "completed"
+
+
+def test_a_collector_that_raises_harms_nothing(flow: Flow, meters: Meters) -> None:
+    class Broken(MetricsCollector):
+        def record_system_metrics(self, **fields: Any) -> None:
+            raise RuntimeError("no")
+
+    opened(flow, Broken(provider=meters.provider))
+    assert flow.run({"a": {"run": "core.noop"}}).state == "completed"
+
+
+def test_a_database_that_is_away_is_left_out_and_not_asked_again_at_once(
+    flow: Flow, meters: Meters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def away(_: Probe) -> QueueFacts:
+        asked.append(1)
+        raise ConnectionLost("away")
+
+    monkeypatch.setattr(Probe, "_look", away)
+    opened(flow, meters.collector(queues=True))
+    points = meters.points()
+    assert "strataflow.queue.depth" not in points
+    assert points["strataflow.slot.limit"]
+    assert asked == [1]
+
+
+def test_attributes_are_those_of_the_table_and_a_namespace_is_one(flow: Flow, meters: Meters) -> None:
+    opened(flow, meters.collector(queues=True, namespace="team-a"))
+    again = {"max": 1, "delay": "1ms"}
+    flow.run({"a": {"run": "t.fail", "with": {"times": 1}, "retry": again}})
+    points = meters.points()
+    for name, found in points.items():
+        for point in found:
+            attributes = dict(point.attributes)
+            assert attributes.pop(NAMESPACE) == "team-a"
+            assert set(attributes) == set(METRICS[name].attributes)
+    rare = {"strataflow.task.lost", "strataflow.lease.lost", "strataflow.write.rejected"}
+    assert set(METRICS) - HTTP - rare == set(points)

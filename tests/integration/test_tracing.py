@@ -159,7 +159,9 @@ def test_retries_and_failures(flow: Flow, traces: Traces, monkeypatch: pytest.Mo
         "succeeded",
     )
     assert traces.one("task b").status.status_code is StatusCode.ERROR
-    assert traces.one("workflow broken").status.status_code is StatusCode.ERROR
+    broken = traces.one("workflow broken")
+    assert broken.status.status_code is StatusCode.ERROR
+    assert about(broken)["error.type"] == "t.Broken"
     told = "".join(span.to_json() for span in traces.spans)
     assert "hunter22" not in told
     assert "it is ***" in told

@@ -65,3 +65,9 @@ def test_names_follow_the_conventions() -> None:
         assert re.fullmatch(r"(strataflow|http\.server)(\.[a-z_]+)+", metric.name)
         assert re.fullmatch(r"s|\{[a-z]+\}", metric.unit)
         assert not {"strataflow.instance.id", "strataflow.task.path"} & set(metric.attributes)
+
+
+@pytest.mark.parametrize("code", re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL))
+def test_the_examples_run(code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, "docs/telemetry.md", "exec"), {})
