@@ -12,7 +12,7 @@ from .errors import AttemptTimeout
 from .invoke import UserCall, call_bounded
 from .threads import WorkerThreads
 
-__all__ = ["check_health"]
+__all__ = ["OK", "check_health"]
 
 OK: Final = "ok"
 

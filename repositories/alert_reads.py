@@ -9,7 +9,7 @@ from typing import Any, Final
 from sqlalchemy import (
     BigInteger,
     Connection,
-    Select,
+    Text,
     cast,
     column,
     extract,
@@ -136,7 +136,7 @@ def runs_of(connection: Connection, ids: Collection[str]) -> list[ActiveRun]:
     return found
 
 
-def _active() -> Select[Any]:
+def _active() -> Any:
     moved = (
         select(JOURNAL.c.at)
         .where(JOURNAL.c.instance_id == INSTANCES.c.id)
@@ -217,8 +217,9 @@ def lost_engines(connection: Connection, since: int, overdue: int, limit: int) -
 def server_load(connection: Connection) -> ServerLoad:
     """How near a Postgres server is to its limits."""
     names = ("pid", "datname", "xact_start", "application_name", "backend_type")
-    activity = table("pg_stat_activity", *[column(name) for name in names])
-    settings = table("pg_settings", column("name"), column("setting"))
+    columns: list[Any] = [column(name) for name in names]
+    activity = table("pg_stat_activity", *columns)
+    settings = table("pg_settings", *[column("name", Text()), column("setting", Text())])
     setting = select(cast(settings.c.setting, BigInteger())).where(settings.c.name == "max_connections")
     count = select(func.count()).select_from(activity).where(activity.c.backend_type == "client backend")
     connections, most = connection.execute(select(count.scalar_subquery(), setting.scalar_subquery())).one()

@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, Connection, Select, delete, func, literal_
 from .alert_tables import ALERT_RULES, ALERT_STATES, ALERTS, DUTIES
 from .database import Database, clock, insert_into
 from .feed import write_notice
+from .feed_tables import NOTICES
 from .readmodels import chunks, page_size, uuid_text
 from .records import EngineState
 from .tables import ENGINES
@@ -31,6 +32,7 @@ __all__ = [
     "give_up_duty",
     "gone_owners",
     "last_resolved",
+    "notices",
     "open_alerts",
     "put_rule",
     "rules",
@@ -200,6 +202,20 @@ def change(connection: Connection, alert_id: str, **values: Any) -> bool:
 def tell(connection: Connection, notice: Notice) -> None:
     """Add a notice to the feed, in the transaction that makes it true."""
     write_notice(connection, notice.kind, notice.alert_id, notice.body)
+
+
+def notices(
+    connection: Connection, after: int, upto: int, limit: int
+) -> list[tuple[int, int, str, str, str]]:
+    """What the feed says of alerts between two of its numbers: number, instant, event, alert, body."""
+    own = NOTICES.c
+    page = (
+        select(own.seq, own.at, own.kind, own.subject, own.body)
+        .where(own.seq > after, own.seq <= upto, own.kind.like("alert.%"))
+        .order_by(own.seq)
+        .limit(page_size(limit))
+    )
+    return [(row[0], row[1], row[2], row[3], row[4]) for row in connection.execute(page)]
 
 
 def delete_resolved(database: Database, before: int) -> int:
