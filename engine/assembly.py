@@ -119,6 +119,8 @@ class Parts:
             Loop("watermarks", Watermarks(self.database).run_once, config.recovery_s),
             self.webhooks.loop,
         )
+        #: Loops that others run beside this engine, and that its health depends on.
+        self.beside: tuple[Loop, ...] = ()
         self.loop_thread = _LoopThread()
         self.probe = Probe(self)
 
@@ -172,13 +174,15 @@ class Parts:
         return self.heartbeat.membership
 
     def loop_ages(self) -> dict[str, float]:
-        """Seconds since each loop that runs here last came round without an error."""
+        """Seconds since each loop that runs here last came round without an error; of the writer, for its batch."""
         now = time.monotonic()
         found = {"heartbeat": self.heartbeat.last_progress}
+        found["writer"] = self.writer.began_at if self.writer.working else now
+        found |= {loop.name: loop.last_progress for loop in self.beside}
         if self.config.executes:
             found["scheduler"] = self.scheduler.loop.last_progress
             found |= {loop.name: loop.last_progress for loop in self.background}
-        return {name: now - at for name, at in found.items()}
+        return {name: max(0.0, now - at) for name, at in found.items()}
 
     def start(self) -> None:
         """Start the threads, the writer first."""

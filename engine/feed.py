@@ -36,6 +36,9 @@ EVENTS: Final = (
     "queue.high",
     "queue.normal",
     "webhook.disabled",
+    "alert.raised",
+    "alert.acknowledged",
+    "alert.resolved",
 )
 #: Pauses of a follower: after news, and at most.
 _SHORTEST_S: Final = 0.02
@@ -109,7 +112,9 @@ def unknown_pattern(pattern: str) -> str | None:
         f" Did you mean {close[0]}?"
         if close
         else " Names are instance.STATE, task.STATE, and "
-        + ", ".join(name for name in EVENTS if name.partition(".")[0] in {"engine", "queue", "webhook"})
+        + ", ".join(
+            name for name in EVENTS if name.partition(".")[0] in {"engine", "queue", "webhook", "alert"}
+        )
         + ", task.progress."
     )
     return f"no event fits {pattern!r}.{hint}"

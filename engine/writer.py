@@ -276,8 +276,9 @@ class GroupCommitWriter(_Runner):
     """One thread, one transaction at a time, everything that gathered meanwhile in the next one."""
 
     _thread: threading.Thread | None = None
-    #: A batch is on its way: what it claims is not known yet.
+    #: A batch is on its way, since `began_at` by `time.monotonic()`: what it claims is not known yet.
     working = False
+    began_at = 0.0
 
     def start(self) -> None:
         """Start the thread; idempotent."""
@@ -332,7 +333,7 @@ class GroupCommitWriter(_Runner):
                 self._signal.wait()
             if self.stopping.is_set() and not self._queue:
                 return None
-            self._poked, self.working = False, True
+            self._poked, self.working, self.began_at = False, True, time.monotonic()
             return [self._queue.popleft() for _ in range(min(len(self._queue), MAX_BATCH))]
 
     def _loop(self) -> None:
