@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ..engine.workflow_engine import WorkflowEngine
     from ..executors.registry import ExecutorRegistry
     from ..repositories.database import Database
+    from .access.keys import KeyService
     from .execution_service import ExecutionService
     from .explain import Explainer
     from .limits import LimitService
@@ -146,6 +147,13 @@ class Services:
         from .secrets import SecretService
 
         return SecretService(self.database)
+
+    def keys(self, namespace: str | None = None) -> KeyService:
+        """API keys, of the name under which the database is served."""
+        from .access.keys import KeyService
+        from .namespaces import DEFAULT_NAMESPACE
+
+        return KeyService(self.database, namespace or DEFAULT_NAMESPACE)
 
     @property
     def operations(self) -> Operations:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final, TextIO, cast
 
 from ..engine.compiler import compile_definition
@@ -17,6 +17,7 @@ from ..repositories.records import TERMINAL_INSTANCE_STATES, InstanceState
 from ..repositories.retention import RETENTION_BATCH, delete_ended, delete_instance
 from ..repositories.transfer import DamagedExport, Numbered, TransferRefused, export_rows, import_rows
 from .documents import check_document
+from .log_retention import purge_logs
 
 if TYPE_CHECKING:
     from ..executors.registry import ExecutorRegistry
@@ -100,6 +101,12 @@ class Upkeep:
             if gone < RETENTION_BATCH:
                 return
 
+    def purge_logs(
+        self, older_s: float, *, states: Collection[InstanceState] = (), name: str | None = None
+    ) -> Iterator[int]:
+        """Delete log lines written longer ago than this, of live runs too; gives how many each batch deleted."""
+        return purge_logs(self._database, older_s, states=states, name=name)
+
 
 def _line(value: Any) -> str:
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False) + "\n"
@@ -152,9 +159,7 @@ def _compare(number: int, counts: Any, found: Counter[str]) -> None:
     raise DamagedExport(number, f"rows are missing, or are too many: {', '.join(differ) or 'no counts'}")
 
 
-def _definition_first(
-    records: Iterator[Numbered], registry: ExecutorRegistry | None
-) -> Iterator[Numbered]:
+def _definition_first(records: Iterator[Numbered], registry: ExecutorRegistry | None) -> Iterator[Numbered]:
     """Let the rows pass when the first is a definition that this release can read, and has the hash it says."""
     first = next(records, None)
     if first is not None:

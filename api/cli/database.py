@@ -10,10 +10,12 @@ from .commands import Adder
 from .errors import FAILED, OK
 from .options import DB_DEFAULT, Db, Imports, Json, make_options
 from .output import brief, emit_json, note, say
+from .target import at_server
 
 if TYPE_CHECKING:
     from ...executors.entry import ExecutorEntry
     from ...services.checks import Check
+    from ...services.container import Options
 
 __all__ = ["add_to"]
 
@@ -72,16 +74,26 @@ def doctor(*, imports: Imports = None, db: Db = DB_DEFAULT, json: Json = False) 
     Looks at database, engines, waiting work and executors, and changes nothing. Exit code 1 if a check fails.
     """
     from ...services.checks import worst
-    from ...services.container import make_registry
-    from ...services.doctor import diagnose
 
-    options = make_options(db, imports)
-    checks = list(diagnose(options.url, make_registry(options)))
+    checks = _checks(make_options(db, imports))
     if json:
         emit_json({"status": worst(checks), "checks": [each.as_json() for each in checks]})
     else:
         _print_checks(checks)
     return FAILED if worst(checks) == "fail" else OK
+
+
+def _checks(options: Options) -> list[Check]:
+    target = at_server()
+    if target is not None:
+        from ...services.remote.container import connected
+
+        with connected(target) as services:
+            return services.checks()
+    from ...services.container import make_registry
+    from ...services.doctor import diagnose
+
+    return list(diagnose(options.url, make_registry(options)))
 
 
 def _print_checks(checks: list[Check]) -> None:

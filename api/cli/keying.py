@@ -14,13 +14,18 @@ from .options import DB_DEFAULT, Db, Json, make_options, seconds_of
 from .output import emit_json, note, print_table, say
 
 if TYPE_CHECKING:
-    from ...services.access.keys import KeyService, KeyView, NewKey
+    from ...services.access.keys import KeyView, NewKey
+    from ...services.ports import Keys
 
 __all__ = ["add_to"]
 
 Namespace = Annotated[
-    str,
-    typer.Option("--namespace", metavar="NAME", help="The name under which `serve` serves this database."),
+    str | None,
+    typer.Option(
+        "--namespace",
+        metavar="NAME",
+        help="The name under which `serve` serves this database, else main; a server knows it by the token.",
+    ),
 ]
 KeyId = Annotated[str, typer.Argument(metavar="ID", help="A key's id.")]
 Scopes = Annotated[
@@ -47,7 +52,7 @@ def create(
     scope: Scopes,
     *,
     expires_in: Expires = None,
-    namespace: Namespace = "main",
+    namespace: Namespace = None,
     db: Db = DB_DEFAULT,
     json: Json = False,
 ) -> None:
@@ -57,7 +62,7 @@ def create(
     _say_new(made, json=json)
 
 
-def list_(*, namespace: Namespace = "main", db: Db = DB_DEFAULT, json: Json = False) -> None:
+def list_(*, namespace: Namespace = None, db: Db = DB_DEFAULT, json: Json = False) -> None:
     """List keys, without their secrets."""
     from dataclasses import asdict
 
@@ -76,7 +81,7 @@ def rotate(
         str, typer.Option("--overlap", metavar="DURATION", help="How long the old one stays good.")
     ] = "1h",
     expires_in: Expires = None,
-    namespace: Namespace = "main",
+    namespace: Namespace = None,
     db: Db = DB_DEFAULT,
     json: Json = False,
 ) -> None:
@@ -88,7 +93,7 @@ def rotate(
     _say_new(made, json=json)
 
 
-def revoke(id_: KeyId, *, namespace: Namespace = "main", db: Db = DB_DEFAULT, json: Json = False) -> None:
+def revoke(id_: KeyId, *, namespace: Namespace = None, db: Db = DB_DEFAULT, json: Json = False) -> None:
     """Make a key worthless at once."""
     from dataclasses import asdict
 
@@ -101,11 +106,9 @@ def revoke(id_: KeyId, *, namespace: Namespace = "main", db: Db = DB_DEFAULT, js
 
 
 @contextmanager
-def _keys(db: str, namespace: str, *, create: bool = False) -> Generator[KeyService]:
-    from ...services.access.keys import KeyService
-
+def _keys(db: str, namespace: str | None, *, create: bool = False) -> Generator[Keys]:
     with reading(make_options(db, create=create)) as services:
-        yield KeyService(services.database, namespace)
+        yield services.keys(namespace)
 
 
 def _say_new(made: NewKey, *, json: bool) -> None:

@@ -15,7 +15,8 @@ from .output import emit_json, emit_list, note, print_table, say
 from .usage import usage_errors
 
 if TYPE_CHECKING:
-    from ...services.limits import LimitService, LimitView
+    from ...services.limits import LimitView
+    from ...services.ports import Limits
 
 __all__ = ["add_to"]
 
@@ -37,7 +38,7 @@ def add_to(add: Adder) -> None:
 
 
 @contextmanager
-def _limits(db: str) -> Generator[LimitService]:
+def _limits(db: str) -> Generator[Limits]:
 
     with usage_errors(), reading(make_options(db)) as services:
         yield services.limits

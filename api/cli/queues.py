@@ -29,7 +29,8 @@ from .output import (
 from .usage import by_whom, usage_errors
 
 if TYPE_CHECKING:
-    from ...services.queues import Entry, Moved, QueueService, QueueView
+    from ...services.ports import Queues
+    from ...services.queues import Entry, Moved, QueueView
 
 __all__ = ["add_to"]
 
@@ -63,7 +64,7 @@ def add_to(add: Adder) -> None:
 
 
 @contextmanager
-def _queues(db: str, *, acting: bool = False) -> Generator[QueueService]:
+def _queues(db: str, *, acting: bool = False) -> Generator[Queues]:
 
     if acting:
         show_warnings()

@@ -19,7 +19,8 @@ from .usage import usage_errors
 
 if TYPE_CHECKING:
     from ...repositories.schedule_rows import FiringRow, ScheduleRow
-    from ...services.schedules import SchedulerService, ScheduleSpec
+    from ...services.ports import Schedules
+    from ...services.schedules import ScheduleSpec
 
 __all__ = ["add_to"]
 
@@ -81,11 +82,9 @@ def add_to(add: Adder) -> None:
 
 
 @contextmanager
-def _service(db: str) -> Generator[SchedulerService]:
-    from ...services.schedules import SchedulerService
-
+def _service(db: str) -> Generator[Schedules]:
     with usage_errors(), reading(make_options(db)) as services:
-        yield SchedulerService(services.database, services.catalog)
+        yield services.schedules
 
 
 def list_(*, db: Db = DB_DEFAULT, json: Json = False) -> None:

@@ -66,7 +66,6 @@ _DATABASE: Final = "it works on a database itself, which --db names"
 LOCAL: Final[Mapping[str, str]] = {
     "worker": _DATABASE,
     "serve": _DATABASE,
-    "doctor": _DATABASE,
     "db upgrade": _DATABASE,
     "db check": _DATABASE,
     "config show": _HERE,

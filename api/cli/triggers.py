@@ -18,7 +18,7 @@ from .usage import usage_errors
 
 if TYPE_CHECKING:
     from ...engine.triggers import Emitted
-    from ...services.triggers import TriggerService
+    from ...services.ports import Triggers
 
 __all__ = ["add_to"]
 
@@ -37,11 +37,9 @@ def add_to(add: Adder) -> None:
 
 
 @contextmanager
-def _service(db: str) -> Generator[TriggerService]:
-    from ...services.triggers import TriggerService
-
+def _service(db: str) -> Generator[Triggers]:
     with usage_errors(), reading(make_options(db)) as services:
-        yield TriggerService(services.database, services.catalog)
+        yield services.triggers
 
 
 def _json(text: str | None, option: str) -> Any:

@@ -38,10 +38,8 @@ def export(
     json: Json = False,
 ) -> None:
     """Write an ended instance with its whole history, as JSON lines."""
-    from ...services.upkeep import Upkeep
-
     with reading(make_options(db)) as services:
-        instance_id, upkeep = services.executions.resolve(id_), Upkeep(services.executions.database)
+        instance_id, upkeep = services.executions.resolve(id_), services.upkeep
         if to is None:
             upkeep.export(instance_id, sys.stdout)
             return
@@ -83,14 +81,12 @@ def import_(
     json: Json = False,
 ) -> None:
     """Put an exported instance into a database, to be looked at, retried or forked there."""
-    from ...services.upkeep import Upkeep
-
     try:
         source = file.open(encoding="utf-8")
     except OSError as exc:
         raise UsageProblem(f"{file} cannot be read: {exc.strerror or exc}.") from exc
     with source, reading(make_options(db, create=True)) as services:
-        instance_id = Upkeep(services.executions.database).load(source)
+        instance_id = services.upkeep.load(source)
     if json:
         emit_json({"id": instance_id})
     else:
@@ -99,11 +95,9 @@ def import_(
 
 def delete(id_: Id, *, db: Db = DB_DEFAULT, json: Json = False) -> None:
     """Delete one ended instance with all that belongs to it."""
-    from ...services.upkeep import Upkeep
-
     with reading(make_options(db)) as services:
         instance_id = services.executions.resolve(id_)
-        Upkeep(services.executions.database).delete(instance_id)
+        services.upkeep.delete(instance_id)
     if json:
         emit_json({"id": instance_id, "deleted": True})
     else:
@@ -130,17 +124,10 @@ def purge(
 
     In small transactions, oldest first; live instances, and children of live ones, stay.
     """
-    from ...services.log_retention import purge_logs
-    from ...services.upkeep import Upkeep
-
     where, age = filter_of(state, name, None), seconds_of(older, "--older") or 0.0
     with reading(make_options(db)) as services:
-        database = services.executions.database
-        if logs:
-            batches = purge_logs(database, age, states=where.states, name=where.name)
-        else:
-            batches = Upkeep(database).purge(age, states=where.states, name=where.name)
-        deleted = sum(batches)
+        purge_all = services.upkeep.purge_logs if logs else services.upkeep.purge
+        deleted = sum(purge_all(age, states=where.states, name=where.name))
     if json:
         emit_json({"deleted": deleted})
     else:

@@ -76,7 +76,7 @@ class Remote:
         transport: httpx.BaseTransport | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self.url = target.url
+        self.url, self.token = target.url, target.token
         self._sleep = sleep
         headers = {"Accept": "application/json"}
         if target.token is not None:
@@ -95,7 +95,9 @@ class Remote:
         """The value of an answer. Raises the error that the server tells, DatabaseUnavailable if nobody answers."""
         return self._json(self._call("GET", path, query, patience_s=patience_s))
 
-    def changed(self, path: str, query: Query, tag: str | None, *, patience_s: float) -> tuple[str, Any]:
+    def changed(
+        self, path: str, query: Query, tag: str | None, *, patience_s: float = _PATIENCE_S
+    ) -> tuple[str, Any]:
         """The tag of an answer and its value; None instead of the value if the tag is still the one given."""
         headers = {} if tag is None else {"If-None-Match": tag}
         found = self._call("GET", path, query, headers=headers, patience_s=patience_s)
@@ -124,10 +126,10 @@ class Remote:
                 return
 
     @contextmanager
-    def lines(self, path: str) -> Generator[Iterator[str]]:
+    def lines(self, path: str, accept: str = "application/x-ndjson") -> Generator[Iterator[str]]:
         """The lines of a long answer, as they come; each with its end."""
         try:
-            with self._client.stream("GET", path.lstrip("/")) as response:
+            with self._client.stream("GET", path.lstrip("/"), headers={"Accept": accept}) as response:
                 if not response.is_success:
                     raise error_of(response.status_code, response.read(), self.url)
                 yield (f"{line}\n" for line in response.iter_lines())
@@ -144,9 +146,15 @@ class Remote:
         *,
         query: Query | None = None,
         lines: Iterable[str] | None = None,
+        match: str | None = None,
     ) -> Any:
-        """Change something, once, however often it has to be tried; gives the value of the answer."""
+        """Change something, once, however often it has to be tried; gives the value of the answer.
+
+        With `match`, the tag that a read gave, only if it is still as it was then.
+        """
         headers = {"Idempotency-Key": str(uuid.uuid4())}
+        if match:
+            headers["If-Match"] = match
         content = None
         if lines is not None:
             content, headers["Content-Type"] = "".join(lines).encode(), "application/x-ndjson"

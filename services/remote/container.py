@@ -14,8 +14,14 @@ from .operations import RemoteOperations
 from .workflows import RemoteWorkflows
 
 if TYPE_CHECKING:
+    from ..checks import Check
+    from .access import RemoteKeys, RemoteSecrets
     from .explaining import RemoteExplainer
     from .feed import RemoteFeed
+    from .limits import RemoteLimits
+    from .queues import RemoteQueues
+    from .schedules import RemoteSchedules, RemoteTriggers
+    from .upkeep import RemoteStatistics, RemoteUpkeep
 
 __all__ = ["RemoteServices", "connected"]
 
@@ -54,6 +60,67 @@ class RemoteServices:
         from .feed import RemoteFeed
 
         return RemoteFeed(self.remote)
+
+    @property
+    def queues(self) -> RemoteQueues:
+        """Queues: what stands in them, their settings and order."""
+        from .queues import RemoteQueues
+
+        return RemoteQueues(self.remote)
+
+    @property
+    def limits(self) -> RemoteLimits:
+        """Counters of limits, and the numbers that people set."""
+        from .limits import RemoteLimits
+
+        return RemoteLimits(self.remote)
+
+    @property
+    def schedules(self) -> RemoteSchedules:
+        """What starts definitions at given times."""
+        from .schedules import RemoteSchedules
+
+        return RemoteSchedules(self.remote)
+
+    @property
+    def triggers(self) -> RemoteTriggers:
+        """What starts definitions when an event comes."""
+        from .schedules import RemoteTriggers
+
+        return RemoteTriggers(self.remote)
+
+    @property
+    def secrets(self) -> RemoteSecrets:
+        """Values that definitions read by name."""
+        from .access import RemoteSecrets
+
+        return RemoteSecrets(self.remote)
+
+    def keys(self, namespace: str | None = None) -> RemoteKeys:
+        """API keys of the token's namespace. Raises RequestError when another one is named."""
+        from .access import RemoteKeys
+
+        return RemoteKeys(self.remote, namespace)
+
+    @property
+    def statistics(self) -> RemoteStatistics:
+        """What tasks came to, how fast, and by whom."""
+        from .upkeep import RemoteStatistics
+
+        return RemoteStatistics(self.remote)
+
+    @property
+    def upkeep(self) -> RemoteUpkeep:
+        """Runs as files, and deleting them."""
+        from .upkeep import RemoteUpkeep
+
+        return RemoteUpkeep(self.remote)
+
+    def checks(self) -> list[Check]:
+        """How the server stands."""
+        from .upkeep import diagnosis
+
+        return diagnosis(self.remote)
 
 
 @contextmanager

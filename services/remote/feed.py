@@ -8,6 +8,7 @@ from typing import Final
 
 from ...engine.feed import Event, EventPage
 from .client import PAGE, Remote
+from .problems import NotUnderstood
 from .records import revive
 
 __all__ = ["RemoteFeed"]
@@ -35,7 +36,11 @@ class RemoteFeed:
 
     def cursor(self) -> int:
         """Where the feed stands now: what begins after this call comes behind it."""
-        return int(self._remote.get("/events/cursor")["cursor"])
+        with self._remote.lines("/events/stream", "text/event-stream") as lines:
+            for line in lines:
+                if line.startswith("id: "):
+                    return int(line.removeprefix("id: "))
+        raise NotUnderstood("the server's stream of events does not say where it stands.")
 
     def follow(
         self,

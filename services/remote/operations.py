@@ -11,7 +11,7 @@ from ..operations import BulkAnswer
 from .client import PAGE, Remote, at
 from .executions import filter_query
 
-__all__ = ["RemoteOperations"]
+__all__ = ["RemoteOperations", "in_bulk"]
 
 #: What a filter is called in a body.
 _NAMES: Final = {"state": "states"}
@@ -86,14 +86,19 @@ class RemoteOperations:
             "reason": reason,
             "everything": where == InstanceFilter(),
         }
-        seen = set[str]()
-        while True:
-            found = self._remote.send("POST", at("instances", "bulk", operation), body, query={"limit": PAGE})
-            answers = [each for each in found["items"] if each["id"] not in seen]
-            yield from (BulkAnswer(each["id"], each["status"], each["problem"]) for each in answers)
-            seen |= {each["id"] for each in answers}
-            if not found["more"] or not answers:
-                return
+        return in_bulk(self._remote, operation, body)
 
     def _do(self, instance_id: str, what: str, body: dict[str, Any]) -> str:
         return str(self._remote.send("POST", at("instances", instance_id, what), body)["status"])
+
+
+def in_bulk(remote: Remote, operation: str, body: dict[str, Any]) -> Iterator[BulkAnswer]:
+    """Ask again while there is more; runs that are met again, because they stay as they are, are told once."""
+    seen = set[str]()
+    while True:
+        found = remote.send("POST", at("instances", "bulk", operation), body, query={"limit": PAGE})
+        answers = [each for each in found["items"] if each["id"] not in seen]
+        yield from (BulkAnswer(each["id"], each["status"], each["problem"]) for each in answers)
+        seen |= {each["id"] for each in answers}
+        if not found["more"] or not answers:
+            return

@@ -21,6 +21,13 @@ __all__ = ["RemoteWorkflows"]
 _HINT = "`strataflow definitions` shows what there is."
 
 
+class _Told(Problem):
+    """A warning in the words of the server."""
+
+    def __str__(self) -> str:
+        return self.message
+
+
 class RemoteWorkflows:
     """As `WorkflowService`, through a server."""
 
@@ -116,7 +123,7 @@ def _stored(found: dict[str, Any]) -> StoredDefinition:
 
 
 def _registered(found: dict[str, Any]) -> Registered:
-    warnings = tuple(_problem(each) for each in found.get("warnings", ()))
+    warnings = tuple(_Told("", "warning", each, severity="warning") for each in found["warnings"])
     return revive(Registered, found, inputs=None, warnings=warnings)
 
 
