@@ -46,11 +46,8 @@ class Meters:
     def value(self, name: str, **attributes: str) -> float:
         """The sum of the points that have these attributes; of a histogram, how many values it has."""
         wanted = {f"strataflow.{key.replace('_', '.')}": value for key, value in attributes.items()}
-        return sum(
-            getattr(point, "value", None) if hasattr(point, "value") else point.count
-            for point in self.points().get(name, [])
-            if wanted.items() <= dict(point.attributes).items()
-        )
+        found = [p for p in self.points().get(name, []) if wanted.items() <= dict(p.attributes).items()]
+        return sum(point.value if hasattr(point, "value") else point.count for point in found)
 
 
 @pytest.fixture

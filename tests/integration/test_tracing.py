@@ -265,22 +265,24 @@ class Receiver:
     def __init__(self) -> None:
         seen: dict[str, dict[str, str]] = {}
         self.seen = seen
+        receiver = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 seen[self.path] = {name.lower(): text for name, text in self.headers.items()}
-                port = self.server.server_address[1]
+                port = receiver.port
                 self.send_response(302 if self.path == "/away" else 200)
                 if self.path == "/away":
                     self.send_header("Location", f"http://localhost:{port}/there")
                 self.send_header("Content-Length", "0")
                 self.end_headers()
 
-            def log_message(self, *args: Any) -> None:
+            def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base's name
                 pass
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
+        self.port: int = self.server.server_address[1]
+        self.url = f"http://127.0.0.1:{self.port}"
         self.thread = threading.Thread(target=self.server.serve_forever)
         self.thread.start()
 
