@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, and_, false, func, or_, select
+from sqlalchemy import ColumnElement, Connection, and_, false, func, null, or_, select
 
 from .batch import task_of
 from .readmodels import ACTIVE, page_size, uuid_text
@@ -39,12 +39,15 @@ class TaskFilter:
     label_names: tuple[str, ...] = ()
     #: Only what an executor runs; no maps, groups, waits.
     executed: bool = False
+    #: When the run was made, in microseconds.
+    created_after: int | None = None
+    created_before: int | None = None
 
     def conditions(self) -> list[ColumnElement[bool]]:
         """What a task and its run must meet."""
-        own, run = TASKS.c, INSTANCES.c
+        own = TASKS.c
         found: list[ColumnElement[bool]] = [own.path != ""]
-        for column, value in ((own.queue, self.queue), (own.executor, self.executor), (run.name, self.name)):
+        for column, value in ((own.queue, self.queue), (own.executor, self.executor)):
             if value is not None:
                 found.append(column == value)
         if self.states:
@@ -53,12 +56,23 @@ class TaskFilter:
                 found.append(ACTIVE)
         if self.executed:
             found.append(own.executor.is_not(None))
+        if self.node is not None:
+            found.append(_named(self.node))
+        return [*found, *self._of_runs(), *self._labelled()]
+
+    def _of_runs(self) -> list[ColumnElement[bool]]:
+        run = INSTANCES.c
+        found: list[ColumnElement[bool]] = []
+        if self.name is not None:
+            found.append(run.name == self.name)
         if self.instance_id is not None:
             known = uuid_text(self.instance_id)
             found.append(false() if known is None else run.id == known)
-        if self.node is not None:
-            found.append(_named(self.node))
-        return [*found, *self._labelled()]
+        if self.created_after is not None:
+            found.append(run.created_at >= self.created_after)
+        if self.created_before is not None:
+            found.append(run.created_at < self.created_before)
+        return found
 
     def _labelled(self) -> list[ColumnElement[bool]]:
         own = LABELS.c
@@ -100,9 +114,10 @@ class ListedTask:
 def listed_tasks(
     connection: Connection, where: TaskFilter, *, limit: int = 100, after: Cursor | None = None
 ) -> list[ListedTask]:
-    """Give a page of tasks: those of the newest run first, of a run in path order."""
+    """Give a page of tasks: those of the newest run first, of a run in path order; without what they gave."""
     run, own = INSTANCES.c, TASKS.c
-    columns: list[Any] = [run.name, run.version, run.state, run.created_at, *TASKS.columns]
+    columns: list[Any] = [run.name, run.version, run.state, run.created_at]
+    columns += [null().label(each.name) if each is own.output else each for each in TASKS.columns]
     page = select(*columns).select_from(INSTANCES.join(TASKS, own.instance_id == run.id))
     page = page.where(*where.conditions())
     if after is not None:

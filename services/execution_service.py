@@ -151,15 +151,17 @@ class ExecutionService:
         under: str | None = None,
         after: str = "",
         whole: bool = True,
+        at_once: int | None = None,
     ) -> Iterator[TaskView]:
         """The instance's nodes and map items in path order, each with what it got and what it gave.
 
         `under` takes only what is inside one task (`settle`, `settle["ACME"]`), `after` goes on behind a path.
+        `at_once` is how many are read together: who wants few need not wait for more.
         Not `whole` is for a quick look: without inputs, and without outputs that are put together from many rows.
         """
         with engine_errors():
             yield from TaskViews(self._database, self._catalog).of(
-                instance_id, state=state, under=under, after=after, whole=whole
+                instance_id, state=state, under=under, after=after, whole=whole, at_once=at_once
             )
 
     def history(self, instance_id: str, after: int = 0, *, page_size: int = _PAGE) -> Iterator[HistoryRow]:

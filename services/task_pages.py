@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from ..engine.addresses import resolve_path
 from ..engine.errors import Conflict, NotFound
@@ -26,8 +25,6 @@ if TYPE_CHECKING:
     from ..repositories.readmodels import InstanceView
 
 __all__ = ["ListedTask", "TaskDetail", "TaskFilter", "TaskPages", "task_json"]
-
-_PAGE: Final = 500
 
 
 def task_json(each: ListedTask) -> dict[str, Any]:
@@ -104,15 +101,12 @@ class TaskPages:
         self._catalog = catalog
         self._engine = engine
 
-    def list(self, where: TaskFilter, *, after: tuple[int, str, str] | None = None) -> Iterator[ListedTask]:
-        """Tasks that fit, those of the newest run first; `after` is the `cursor` of the last one seen."""
-        while True:
-            with engine_errors(), self._database.read() as connection:
-                page = listed_tasks(connection, where, limit=_PAGE, after=after)
-            yield from page
-            if len(page) < _PAGE:
-                return
-            after = page[-1].cursor
+    def list(
+        self, where: TaskFilter, *, limit: int = 100, after: tuple[int, str, str] | None = None
+    ) -> list[ListedTask]:
+        """A page of tasks that fit, those of the newest run first; `after` is the `cursor` of the last one seen."""
+        with engine_errors(), self._database.read() as connection:
+            return listed_tasks(connection, where, limit=limit, after=after)
 
     def get(self, instance_id: str, path: str) -> TaskDetail:
         """One task; `path` may name an item by its key. Raises NotFound."""

@@ -86,6 +86,7 @@ class TaskViews:
         under: str | None = None,
         after: str = "",
         whole: bool = True,
+        at_once: int | None = None,
     ) -> Iterator[TaskView]:
         """Nodes and items in path order, behind `after`; the root, which is the instance itself, is left out.
 
@@ -101,10 +102,11 @@ class TaskViews:
         plan = self._catalog.plan(instance.definition_id)
         inputs = InputsView(self._database, plan, instance)
         inside = resolve_path(self._database, instance_id, under) if under is not None else None
+        size = min(_PAGE, at_once or _PAGE)
         while True:
             with self._database.read() as connection:
                 rows = views.tasks(
-                    connection, instance_id, state=state, under=inside, limit=_PAGE, after=after
+                    connection, instance_id, state=state, under=inside, limit=size, after=after
                 )
             got = inputs.of(rows) if whole else {}
             with self._database.read() as connection:
@@ -113,7 +115,7 @@ class TaskViews:
                     for row in rows
                 ]
             yield from page
-            if len(rows) < _PAGE:
+            if len(rows) < size:
                 return
             after = rows[-1].path
 

@@ -131,7 +131,10 @@ def list_instances(
     )
     place = place_of(after, int, UUID)
     found = caller.services.executions.instances(
-        where=where, after=(place[0], place[1]) if place else None, oldest_first=sort == "created"
+        where=where,
+        after=(place[0], place[1]) if place else None,
+        oldest_first=sort == "created",
+        limit=size + 1,
     )
     return page_of(found, size, _summary, lambda each: cursor_of(*each.cursor))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import Annotated, Any, Final
 from uuid import UUID
 
@@ -21,6 +22,7 @@ from ..routing import (
     Page,
     Size,
     cursor_of,
+    instant_of,
     needs,
     page_of,
     place_of,
@@ -58,6 +60,12 @@ def list_tasks(
     label: Label = None,
     tag: Tag = None,
     executed: Annotated[bool, Query(description="Only what an executor runs.")] = False,
+    created_after: Annotated[
+        datetime | None, Query(description="Only of runs made at this instant or later.")
+    ] = None,
+    created_before: Annotated[
+        datetime | None, Query(description="Only of runs made before this instant.")
+    ] = None,
     after: After = None,
 ) -> Page[TaskSummary]:
     """List tasks of all runs: those of the newest run first, of a run in path order."""
@@ -71,8 +79,13 @@ def list_tasks(
         labels=tuple(labels_of(label).items()),
         label_names=tags_of(tag),
         executed=executed,
+        created_after=instant_of(created_after),
+        created_before=instant_of(created_before),
     )
-    found = caller.services.task_pages.list(where, after=place_of(after, int, UUID, str))
+    place = place_of(after, int, UUID, str)
+    found = caller.services.task_pages.list(
+        where, limit=size + 1, after=(place[0], place[1], place[2]) if place else None
+    )
     return page_of(found, size, task_json, lambda each: cursor_of(*each.cursor))
 
 
@@ -89,7 +102,9 @@ def list_instance_tasks(
     ] = "",
 ) -> Page[Task]:
     """List a run's tasks in path order, each with what it got and what it gave."""
-    found = caller.services.executions.tasks(instance_id, state=state, under=under, after=after)
+    found = caller.services.executions.tasks(
+        instance_id, state=state, under=under, after=after, at_once=size + 1
+    )
     return page_of(found, size, lambda each: each.as_json(), lambda each: each.path)
 
 
