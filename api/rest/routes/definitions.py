@@ -13,7 +13,6 @@ from ....engine.outputs import iso
 from ....repositories.definitions import StoredDefinition
 from ....services.adhoc import definition_of, is_step_list
 from ....services.diffing import ABSENT, Change
-from ....services.documents import check_document
 from ..models import definitions as models
 from ..problems import Refused
 from ..routing import (
@@ -90,7 +89,7 @@ def validate_definition(body: models.Document, caller: Called) -> dict[str, Any]
     name: str | None = None
     valid = False
     try:
-        checked = check_document(definition_of(body.definition), caller.services.registry)
+        checked = caller.services.workflows.check(definition_of(body.definition))
         problems, name, valid = checked.problems, checked.name, checked.valid
     except DefinitionError as exc:  # a list of steps that cannot be read
         problems = exc.problems
@@ -117,7 +116,7 @@ def draw_document(body: models.Document, caller: Called, form: Form = "mermaid")
     """Draw a definition; nothing is stored."""
     from ....services.graphs import draw
 
-    checked = check_document(definition_of(body.definition), caller.services.registry)
+    checked = caller.services.workflows.check(definition_of(body.definition))
     if checked.plan is None:
         raise DefinitionError(checked.problems, name=checked.name)
     return Response(draw(checked.plan, form), media_type=_MEDIA[form])
