@@ -22,9 +22,12 @@ if TYPE_CHECKING:
     from ..executors.registry import ExecutorRegistry
     from ..repositories.database import Database
     from .access.keys import KeyService
+    from .alerts.model import AlertHook
+    from .alerts.service import AlertService
     from .execution_service import ExecutionService
     from .explain import Explainer
     from .limits import LimitService
+    from .monitoring import MonitoringService
     from .operations import Operations
     from .queues import QueueService
     from .schedules import SchedulerService
@@ -86,6 +89,10 @@ class Options:
     telemetry: TelemetryOptions | None = None
     #: The namespace's name, where the process serves several.
     namespace: str | None = None
+    #: Evaluate the rules of alerts, every so many seconds, and tell the hooks.
+    watches: bool = False
+    watch_s: float = 15.0
+    alert_hooks: tuple[AlertHook, ...] = ()
 
 
 @dataclass(slots=True, frozen=True)
@@ -182,9 +189,25 @@ class Services:
     @property
     def webhooks(self) -> WebhookService:
         """Who is told of events by HTTP."""
+        from ..engine.webhooks import egress_of
         from .webhooks import WebhookService
 
-        return WebhookService(self.database)
+        allowed = None if self.engine is None else self.engine.config.egress_allow
+        return WebhookService(self.database, egress=egress_of(allowed))
+
+    @property
+    def alerts(self) -> AlertService:
+        """What somebody should look at, and the rules that say so."""
+        from .alerts.service import AlertService
+
+        return AlertService(self.database)
+
+    @property
+    def monitoring(self) -> MonitoringService:
+        """How the process and what it serves are doing."""
+        from .monitoring import MonitoringService
+
+        return MonitoringService(self.database, self.registry, self.explainer, self.engine)
 
     @property
     def statistics(self) -> StatisticsService:
@@ -284,7 +307,14 @@ def running(options: Options) -> Generator[Services]:
         workflows = WorkflowService(registry, database=engine.database, catalog=catalog)
         executions = ExecutionService(engine.database, catalog, engine)
         explainer = Explainer(engine.database, catalog)
-        yield Services(workflows, executions, registry, explainer, engine.database, catalog, engine)
+        services = Services(workflows, executions, registry, explainer, engine.database, catalog, engine)
+        if not options.watches:
+            yield services
+            return
+        from .background import watching
+
+        with watching(engine, explainer, every_s=options.watch_s, hooks=options.alert_hooks):
+            yield services
 
 
 def engine_config(options: Options) -> EngineConfig:

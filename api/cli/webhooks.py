@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .commands import Adder
+from .door import reading
 from .errors import UsageProblem
 from .options import DB_DEFAULT, Db, Json, make_options, seconds_of
 from .output import brief, clean, emit_json, emit_list, local_time, note, print_table, say
 from .usage import usage_errors
 
 if TYPE_CHECKING:
-    from ...services.webhooks import NewWebhook, WebhookService
+    from ...services.ports import Webhooks
+    from ...services.webhooks import NewWebhook
 
 __all__ = ["add_to"]
 
@@ -218,13 +220,19 @@ def delete(name: Name, *, db: Db = DB_DEFAULT, json: Json = False) -> None:
 
 
 @contextmanager
-def _service(db: str, **more: Any) -> Generator[WebhookService]:
+def _service(db: str, **more: Any) -> Generator[Webhooks]:
     from ...engine.vault import VaultError
-    from ...services.container import reading
+    from ...engine.webhooks import egress_of
+    from ...services.container import Services
+    from ...services.webhooks import WebhookService
 
+    options = make_options(db, **more)
     try:
-        with usage_errors(), reading(make_options(db, **more)) as services:
-            yield services.webhooks
+        with usage_errors(), reading(options) as services:
+            if isinstance(services, Services):
+                yield WebhookService(services.database, egress=egress_of(options.egress_allow or None))
+            else:
+                yield services.webhooks
     except VaultError as exc:  # a key that is missing is the caller's to mend
         raise UsageProblem(exc.message, hint=exc.hint) from exc
 

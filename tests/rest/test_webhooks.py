@@ -172,3 +172,15 @@ def test_without_a_master_key_the_server_says_so(
     monkeypatch.delenv("STRATAFLOW_MASTER_KEYS")
     found = api("POST", "/webhooks", token=token, json=wish(receiver), status=503).json()
     assert (found["code"], "new-master-key" in found["hint"]) == ("vault", True)
+
+
+def test_networks_that_are_allowed_by_an_option_are_allowed_for_new_webhooks(
+    serve: Serve, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("STRATAFLOW_EGRESS_ALLOW")
+    with serve() as api:
+        api("POST", "/webhooks", token=api.token(), json=wish(receiver), status=422)
+    with serve(options={"egress_allow": ("127.0.0.0/8",)}) as api:
+        api("POST", "/webhooks", token=api.token(), json=wish(receiver), status=201)
+        api("POST", "/webhooks/hook/test", token=api.token(), status=202)
+        receiver.wait(1, "webhook.test")
