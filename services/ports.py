@@ -24,10 +24,12 @@ if TYPE_CHECKING:
     from .remote.operations import RemoteOperations
     from .remote.queues import RemoteQueues
     from .remote.schedules import RemoteSchedules, RemoteTriggers
+    from .remote.webhooks import RemoteWebhooks
     from .remote.workflows import RemoteWorkflows
     from .schedules import SchedulerService
     from .secrets import SecretService
     from .triggers import TriggerService
+    from .webhooks import WebhookService
     from .workflow_service import WorkflowService
 
 __all__ = [
@@ -42,6 +44,7 @@ __all__ = [
     "Secrets",
     "Triggers",
     "UseCases",
+    "Webhooks",
     "Workflows",
 ]
 
@@ -57,3 +60,4 @@ Queues: TypeAlias = "QueueService | RemoteQueues"
 Schedules: TypeAlias = "SchedulerService | RemoteSchedules"
 Secrets: TypeAlias = "SecretService | RemoteSecrets"
 Triggers: TypeAlias = "TriggerService | RemoteTriggers"
+Webhooks: TypeAlias = "WebhookService | RemoteWebhooks"

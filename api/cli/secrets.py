@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from .commands import Adder
+from .door import reading
 from .errors import UsageProblem
 from .options import DB_DEFAULT, Db, Json, make_options
 from .output import emit_json, emit_list, local_time, note, print_table, say
 from .usage import usage_errors
 
 if TYPE_CHECKING:
-    from ...services.secrets import SecretService
+    from ...services.ports import Secrets
 
 __all__ = ["add_to"]
 
@@ -110,9 +111,7 @@ def new_master_key(
 
 
 @contextmanager
-def _service(db: str, **more: Any) -> Generator[SecretService]:
-    from ...services.container import reading
-
+def _service(db: str, **more: Any) -> Generator[Secrets]:
     with usage_errors(), _vault_errors(), reading(make_options(db, **more)) as services:
         yield services.secrets
 

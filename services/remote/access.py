@@ -30,7 +30,7 @@ class RemoteKeys:
     def create(self, name: str, scopes: Iterable[str], lifetime_s: float | None = None) -> NewKey:
         """Make a key. Raises InputError."""
         body = {"name": name, "scopes": [*scopes], "expires_in": _duration(lifetime_s)}
-        return _new(self._remote.send("POST", "/keys", body))
+        return _new(self._remote.send("POST", "/keys", body, keyed=False))
 
     def list(self) -> Iterator[KeyView]:
         """Keys in the order of their making."""
@@ -39,7 +39,7 @@ class RemoteKeys:
     def rotate(self, key_id: str, overlap_s: float, lifetime_s: float | None = None) -> NewKey:
         """Make a key that takes another's place. Raises NotFound, Conflict."""
         body = {"overlap": _duration(overlap_s), "expires_in": _duration(lifetime_s)}
-        return _new(self._remote.send("POST", at("keys", key_id, "rotate"), body))
+        return _new(self._remote.send("POST", at("keys", key_id, "rotate"), body, keyed=False))
 
     def revoke(self, key_id: str) -> KeyView:
         """Make a key worthless at once. Raises NotFound."""
@@ -59,6 +59,10 @@ class RemoteSecrets:
     def list(self) -> Iterator[SecretView]:
         """Names, versions and dates."""
         return (revive(SecretView, each) for each in self._remote.pages("/secrets"))
+
+    def rewrap(self) -> int:
+        """Raises RequestError: master keys are where the database is."""
+        raise RequestError("master keys are where the database is.", hint="Name it with --db.")
 
     def delete(self, name: str) -> None:
         """Delete a secret. Raises NotFound."""

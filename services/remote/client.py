@@ -1,6 +1,6 @@
 """One server over HTTP: asked again where that is safe, its problems raised as the engine's errors.
 
-Reads may be repeated, and so may writes: each carries an Idempotency-Key of its own, under which the server gives its
+Reads may be repeated, and so may writes: they carry an Idempotency-Key of their own, under which the server gives its
 first answer again. Redirects are not followed, so that a token goes nowhere else.
 """
 
@@ -147,12 +147,14 @@ class Remote:
         query: Query | None = None,
         lines: Iterable[str] | None = None,
         match: str | None = None,
+        keyed: bool = True,
     ) -> Any:
         """Change something, once, however often it has to be tried; gives the value of the answer.
 
-        With `match`, the tag that a read gave, only if it is still as it was then.
+        With `match`, the tag that a read gave, only if it is still as it was then. Not `keyed` is for answers that
+        hold a secret: the server keeps none of them, so the call is tried again only if it cannot have arrived.
         """
-        headers = {"Idempotency-Key": str(uuid.uuid4())}
+        headers = {"Idempotency-Key": str(uuid.uuid4())} if keyed else {}
         if match:
             headers["If-Match"] = match
         content = None
@@ -181,7 +183,9 @@ class Remote:
                     method, path.lstrip("/"), params=_params(query or {}), headers=headers, content=content
                 )
             except httpx.TransportError as exc:
-                if time.monotonic() - began + pause > patience_s:
+                safe = method == "GET" or "Idempotency-Key" in (headers or {})
+                arrived = not isinstance(exc, httpx.ConnectError | httpx.ConnectTimeout)
+                if (arrived and not safe) or time.monotonic() - began + pause > patience_s:
                     raise self._unreachable(exc) from exc
                 self._sleep(pause)
                 pause = min(2 * pause, _LONGEST_S)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .queues import RemoteQueues
     from .schedules import RemoteSchedules, RemoteTriggers
     from .upkeep import RemoteStatistics, RemoteUpkeep
+    from .webhooks import RemoteWebhooks
 
 __all__ = ["RemoteServices", "connected"]
 
@@ -95,6 +96,13 @@ class RemoteServices:
         from .access import RemoteSecrets
 
         return RemoteSecrets(self.remote)
+
+    @property
+    def webhooks(self) -> RemoteWebhooks:
+        """Who is told of events by HTTP."""
+        from .webhooks import RemoteWebhooks
+
+        return RemoteWebhooks(self.remote)
 
     def keys(self, namespace: str | None = None) -> RemoteKeys:
         """API keys of the token's namespace. Raises RequestError when another one is named."""

@@ -12,6 +12,7 @@ from ...engine.errors import EngineError, Problem
 
 __all__ = ["Forbidden", "NotUnderstood", "ServerFailed", "TooFast", "Unauthenticated", "error_of"]
 
+_TOKEN: Final = "Put one into STRATAFLOW_TOKEN, or name a file with --token-file; `strataflow keys create` makes it."
 _NAMED: Final = re.compile(r"definition '(.*)' has \d+ problem")
 
 
@@ -53,19 +54,28 @@ class _Illegal(errors.IllegalTransition):
         self.entity = self.state = self.event = self.id = ""
 
 
+def _vault(message: str, *, hint: str | None = None) -> EngineError:
+    from ...engine.vault import VaultError
+
+    return VaultError(message, hint=hint)
+
+
 _PLAIN: Final[dict[str, Callable[..., EngineError]]] = {
-    kind.code: kind
-    for kind in (
-        errors.NotFound,
-        errors.Conflict,
-        errors.QueueFull,
-        errors.SchemaError,
-        errors.DatabaseUnavailable,
-        errors.EngineStopped,
-        errors.WaitTimeout,
-        Unauthenticated,
-        Forbidden,
-    )
+    **{
+        kind.code: kind
+        for kind in (
+            errors.NotFound,
+            errors.Conflict,
+            errors.QueueFull,
+            errors.SchemaError,
+            errors.DatabaseUnavailable,
+            errors.EngineStopped,
+            errors.WaitTimeout,
+            Unauthenticated,
+            Forbidden,
+        )
+    },
+    "vault": _vault,
 }
 
 
@@ -82,7 +92,7 @@ def error_of(status: int, body: bytes, url: str) -> EngineError:
         return NotUnderstood(
             f"the server {url} does not know this call.", hint="It may be of an older release."
         )
-    hint: str | None = problem.get("hint")
+    hint: str | None = _TOKEN if code == Unauthenticated.code else problem.get("hint")
     if status >= 500 and code not in _PLAIN:
         known = f" Its log has it as {problem.get('request_id')}." if code == "internal" else ""
         return ServerFailed(f"the server says {status}, {code}: {detail}{known}", hint=hint)
