@@ -45,6 +45,8 @@ if TYPE_CHECKING:
     from strataflow.executors.domain import ExecutorDomain
     from strataflow.executors.errors import ExecutorError, NonRetryable
     from strataflow.executors.registry import ExecutorRegistry
+    from strataflow.services.alerts.model import Alert
+    from strataflow.services.monitoring import MonitoringService
     from strataflow.services.results import MemoryResults, ResultStore, SqlResults
     from strataflow.services.tasks.async_result import AsyncResult
     from strataflow.services.tasks.builder import task_builder
@@ -58,6 +60,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
+    "Alert": "services.alerts.model",
     "AsyncResult": "services.tasks.async_result",
     "Conflict": "engine.errors",
     "DatabaseUnavailable": "engine.errors",
@@ -74,6 +77,7 @@ _HOME = {
     "InputError": "engine.errors",
     "Lease": "engine.membership",
     "MemoryResults": "services.results",
+    "MonitoringService": "services.monitoring",
     "NonRetryable": "executors.errors",
     "NotFound": "engine.errors",
     "PayloadError": "engine.errors",
@@ -111,6 +115,7 @@ _HOME = {
 }
 
 __all__ = [
+    "Alert",
     "AsyncResult",
     "Conflict",
     "DatabaseUnavailable",
@@ -128,6 +133,7 @@ __all__ = [
     "InputError",
     "Lease",
     "MemoryResults",
+    "MonitoringService",
     "NonRetryable",
     "NotFound",
     "PayloadError",

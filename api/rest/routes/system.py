@@ -7,40 +7,58 @@ from importlib.metadata import version
 from typing import Annotated, Any, Final
 
 from fastapi import Query, Request
-from starlette.responses import JSONResponse
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import JSONResponse, Response
 
+from ....engine.errors import DatabaseUnavailable
 from ....engine.outputs import iso
-from ....engine.translate import engine_errors
-from ....repositories import migrate, views
+from ....repositories import migrate
+from ....services.monitoring import HealthReport
 from ....services.namespaces import Namespaces
-from ..gate import NAMESPACES, NEED, PUBLIC
+from ..gate import GATE, NAMESPACES, NEED, PUBLIC, Gate
+from ..models import system as models
 from ..routing import Called, Page, Size, needs, router_of
 
 __all__ = ["router"]
 
 router: Final = router_of("system")
-#: A loop that has not come round for so long is not well.
-_STUCK_S: Final = 60.0
+_NOT_READY: Final[dict[int | str, dict[str, Any]]] = {
+    503: {"model": models.Ready, "description": "It cannot do its work now."}
+}
 
 
-@router.get("/live", openapi_extra={NEED: PUBLIC})
+@router.get("/live", openapi_extra={NEED: PUBLIC}, response_model=models.Live)
 def live() -> dict[str, str]:
     """Say that the process answers."""
     return {"status": "ok"}
 
 
-@router.get("/ready", openapi_extra={NEED: PUBLIC})
-def ready(request: Request) -> JSONResponse:
-    """Say whether the process can do its work: its databases answer, its loops come round. 503 when not."""
+@router.get("/ready", openapi_extra={NEED: PUBLIC}, response_model=models.Ready, responses=_NOT_READY)
+async def ready(request: Request) -> Response:
+    """Say whether the process can do its work: its databases answer, its loops come round. 503 when not.
+
+    Who calls with a key is told of its namespace's database and of each loop.
+    """
     namespaces: Namespaces = request.scope[NAMESPACES]
-    well = all(_is_well(namespaces, name) for name in namespaces.names)
-    return JSONResponse({"status": "ok" if well else "not ready"}, 200 if well else 503)
+    reports = await run_in_threadpool(lambda: {name: _report(namespaces, name) for name in namespaces.names})
+    well = all(report is not None and report.ready for report in reports.values())
+    found: dict[str, Any] = {"status": "ok" if well else "not ready"}
+    report = reports.get(await _namespace(request))
+    if report is not None:
+        found |= {"reachable": report.reachable, "loops": report.loops, "stuck": list(report.stuck)}
+    return JSONResponse(found, 200 if well else 503)
 
 
-@router.get("/version", openapi_extra={NEED: PUBLIC})
+@router.get("/version", openapi_extra={NEED: PUBLIC}, response_model=models.Version)
 def versions() -> dict[str, str]:
     """Give the release and the schema that it needs."""
     return {"version": version("strataflow"), "schema": migrate.HEAD}
+
+
+@router.get("/health", openapi_extra=needs("read:engines"), response_model=models.Health)
+def health(caller: Called) -> dict[str, Any]:
+    """Give the whole report: database, schema, each loop, connections, engines, open alerts."""
+    return caller.services.monitoring.health().as_json()
 
 
 @router.get("/openapi.json", openapi_extra={NEED: PUBLIC}, include_in_schema=False)
@@ -51,32 +69,20 @@ def openapi(request: Request) -> dict[str, Any]:
 
 
 @router.get("/engines", openapi_extra=needs("read:engines"))
-def engines(caller: Called) -> Page:
+def engines(caller: Called) -> Page[models.Engine]:
     """List processes that write to this namespace, the live ones and those that ended lately."""
-    with engine_errors(), caller.services.database.read() as connection:
-        found = views.engines(connection)
-    return Page(items=[_engine(each) for each in found])
+    return Page(items=[models.Engine(**asdict(each)) for each in caller.services.monitoring.engines()])
 
 
 @router.get("/executors", openapi_extra=needs("read:executors"))
-def executors(caller: Called) -> Page:
+def executors(
+    caller: Called,
+    *,
+    health: Annotated[bool, Query(description="Ask those of this process how they are.")] = False,
+) -> Page[models.Executor]:
     """List what this process and live engines can run, with the schema of its configuration where it is known."""
-    with engine_errors(), caller.services.database.read() as connection:
-        alive = views.engines(connection, alive_only=True)
-    known = {each.name: each for each in caller.services.registry.list_executors()}
-    registry = caller.services.registry
-    names = sorted(known.keys() | {name for engine in alive for name in engine.executors})
-    return Page(
-        items=[
-            {
-                "name": name,
-                "description": known[name].description if name in known else None,
-                "config_schema": registry.config_schema(name) if name in known else None,
-                "engines": sum(1 for engine in alive if name in engine.executors),
-            }
-            for name in names
-        ]
-    )
+    found = caller.services.monitoring.executors(health=health)
+    return Page(items=[models.Executor(**asdict(each)) for each in found])
 
 
 @router.get("/statistics", openapi_extra=needs("read:statistics"))
@@ -99,20 +105,16 @@ def events(
     return {"items": items, "next": str(page.cursor), "more": page.more}
 
 
-def _engine(each: Any) -> dict[str, Any]:
-    return {
-        **asdict(each),
-        "lease_until": iso(each.lease_until),
-        "started_at": iso(each.started_at),
-        "ended_at": iso(each.ended_at),
-    }
+def _report(namespaces: Namespaces, name: str) -> HealthReport | None:
+    return namespaces.services(name).monitoring.readiness() if namespaces.serves(name) else None
 
 
-def _is_well(namespaces: Namespaces, name: str) -> bool:
-    if not namespaces.serves(name):
-        return False
-    services = namespaces.services(name)
-    with engine_errors(), services.database.read() as connection:
-        views.now(connection)
-    engine = services.engine
-    return engine is None or all(age < _STUCK_S for age in engine.parts.loop_ages().values())
+async def _namespace(request: Request) -> str:
+    """The namespace of the caller's key; empty without one, and when nobody can tell."""
+    if "authorization" not in request.headers:
+        return ""
+    gate: Gate = request.scope[GATE]
+    try:
+        return (await gate.recognise(request)).namespace
+    except DatabaseUnavailable:
+        return ""
