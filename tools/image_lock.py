@@ -65,7 +65,7 @@ def cut(text: str, names: set[str]) -> str:
 def locks() -> dict[str, str]:
     """Give both locks, by name."""
     text = (ROOT / SOURCE).read_text()
-    return {SERVER: cut(text, needed(EXTRAS)), BUILD: cut(text, {"setuptools", "wheel"})}
+    return {SERVER: cut(text, needed(EXTRAS)), BUILD: cut(text, {"setuptools"})}
 
 
 def main() -> int:

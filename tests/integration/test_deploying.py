@@ -167,6 +167,7 @@ def finished(process: subprocess.Popen[str]) -> tuple[int, str]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(180)  # nine processes, one after the other
 def test_the_services_of_compose_run(pg_url: str, tmp_path: Path) -> None:
     """Migrate, then worker and API, their health checks, a run through HTTP, SIGTERM."""
     url_file = tmp_path / "database_url"
@@ -243,6 +244,7 @@ def as_role(url: str, role: str) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(180)
 def test_three_roles_each_with_what_it_needs(roles: tuple[str, str], tmp_path: Path) -> None:
     url, prefix = roles
     make, after = blocks(prefix, url)

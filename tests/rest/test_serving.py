@@ -230,6 +230,23 @@ def test_a_second_signal_ends_at_once(sqlite_url: str, tmp_path: Path, number: s
         assert process.wait(30) == 130
 
 
+@pytest.mark.slow
+def test_metrics_for_prometheus_where_they_are_asked_for(sqlite_url: str, tmp_path: Path) -> None:
+    cli = Cli(sqlite_url, tmp_path)
+    token = cli("keys", "create", "me", "--scope", "*:*", "--json").json["token"]
+    headers = {"Authorization": f"Bearer {token}"}
+    for options, status in ((("--metrics",), 200), ((), 404)):
+        with serving(cli, "--no-engine", *options) as (_, address, _said):
+            assert httpx.get(f"{address}/metrics", headers=headers, timeout=60).status_code == status
+    refused = cli("worker", "--engines", "2", "--metrics-port", "0", code=2).err
+    assert "--metrics-port is for one engine" in refused
+    worker = cli.spawn("worker", "--metrics-port", "0", "--log-level", "info")
+    assert worker.stderr is not None
+    found = next(each for each in map(re.compile(r"http://\S+/metrics").search, worker.stderr) if each)
+    assert "strataflow" in httpx.get(found[0], timeout=60).text
+    cli.close()
+
+
 def certificate(folder: Path) -> tuple[Path, Path]:
     """Make a certificate of this machine's name and its key."""
     key = ec.generate_private_key(ec.SECP256R1())
