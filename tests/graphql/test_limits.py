@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from strataflow.api.graphql.context import Context, TimeOver
 from strataflow.api.graphql.document import read_document
 from strataflow.api.graphql.limits import GraphQLLimits, TooMuch
 from strataflow.api.graphql.schema import build
 from strataflow.api.graphql.weighing import weigh
 from strataflow.api.rest.app import ServerLimits
+from strataflow.api.rest.gate import Caller
 from strataflow.api.rest.problems import Refused
+from strataflow.services.access.keys import Principal
 from tests.graphql.conftest import Ask, asking
 from tests.rest.conftest import HELLO, Serve, Served
 
@@ -318,3 +322,20 @@ def test_the_media_type_is_the_one_asked_for(api: Served, token: str) -> None:
         found = api("POST", "/graphql", token=token, status=200, content=body, headers=headers)
         assert found.headers["content-type"] == given
         assert found.json() == {"data": {"__typename": "Query"}}
+
+
+def test_nothing_is_read_when_the_time_is_over() -> None:
+    """Between any two statements the time is looked at: what is left of a query reads nothing more."""
+    now = [0.0]
+    nothing: Any = SimpleNamespace(database=None, catalog=None)
+    context = Context(Caller(Principal("main", None, "tests", ()), nothing), 5.0, lambda: now[0])
+    context.check_time()
+    now[0] = 5.1
+    for read in (context.check_time, lambda: context.relations.history(["x"], 1, 0)):
+        with pytest.raises(TimeOver) as caught:
+            read()
+        assert (caught.value.code, caught.value.allowed) == ("timeout", 5.0)
+    now[0] = 1.0
+    context.stop()
+    with pytest.raises(TimeOver):
+        context.relations.task_outputs([("x", "a")])
