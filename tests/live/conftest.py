@@ -122,8 +122,10 @@ def open_app(db_url: str) -> Any:
     """Give the way to run an application whose streams can be looked at."""
 
     @contextmanager
-    def run(url: str = db_url, **limits: Any) -> Iterator[tuple[Served, Streams]]:
-        options = Options(executes=True, allow_local_code=False, create=True, grace_s=1.0)
+    def run(
+        url: str = db_url, imports: tuple[str, ...] = (), **limits: Any
+    ) -> Iterator[tuple[Served, Streams]]:
+        options = Options(executes=True, imports=imports, allow_local_code=False, create=True, grace_s=1.0)
         walls = ServerLimits(rate=0, streams=StreamLimits(**limits))
         app = create_app(Namespaces({"main": url}, options), limits=walls)
         with listening(app) as address, httpx.Client(base_url=address, timeout=60) as client:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +13,31 @@ from strataflow.repositories.database import Database
 from strataflow.repositories.retention import delete_instance
 from tests.live.conftest import Frame, listen, sse, talk
 from tests.rest.conftest import HELLO, Served
+
+PROGRESS = """
+import asyncio
+from pathlib import Path
+
+from strataflow.executors import ExecutorDomain
+
+steps = ExecutorDomain("steps")
+
+@steps.executor("work")
+async def work(ctx, config):
+    ctx.progress(0.25, "a quarter")
+    while not Path(config["file"]).exists():
+        await asyncio.sleep(0.01)
+    return 1
+"""
+
+
+def steps(file: Path) -> dict[str, Any]:
+    """A task that tells how far it is, and ends when a file is there."""
+    return {
+        "dsl": "1",
+        "name": "steps",
+        "nodes": {"work": {"run": "steps.work", "with": {"file": str(file)}}},
+    }
 
 
 def run(api: Served, token: str, definition: Any = HELLO) -> str:
@@ -34,14 +61,14 @@ def kept(api: Served, **wanted: Any) -> list[int]:
         database.close()
 
 
-def until_end(stream: Any, instance_id: str) -> list[Frame]:
-    """Read up to the end of a run."""
+def until_event(stream: Any, name: str, instance_id: str | None = None) -> list[Frame]:
+    """Read up to an event, of one run if it is named."""
     found: list[Frame] = []
     for frame in stream:
         if frame.event != "message" or frame.data is None:
             continue
         found.append(frame)
-        if frame.data["instance_id"] == instance_id and frame.data["name"] == "instance.completed":
+        if frame.data["name"] == name and instance_id in {None, frame.data["instance_id"]}:
             break
     return found
 
@@ -52,15 +79,15 @@ def test_server_sent_events_begin_now_or_at_a_cursor(api: Served, token: str) ->
     with sse(api.client.base_url, token) as stream:
         begin = next(frame for frame in stream if frame.event == "begin")
         later = run(api, token)
-        found = until_end(stream, later)
+        found = until_event(stream, "instance.completed", later)
     assert earlier not in {frame.data["instance_id"] for frame in found}
     assert [frame.id for frame in found] == [str(frame.data["seq"]) for frame in found]
     assert int(begin.id or "") == begin.data["cursor"] < found[0].data["seq"]
     with sse(api.client.base_url, token, after=0) as stream:
-        everything = until_end(stream, later)
+        everything = until_event(stream, "instance.completed", later)
     assert [frame.data["seq"] for frame in everything] == kept(api)[: len(everything)]
     with sse(api.client.base_url, token, last=everything[2].id, after=0) as stream:
-        rest = until_end(stream, later)
+        rest = until_event(stream, "instance.completed", later)
     assert [frame.id for frame in rest] == [frame.id for frame in everything[3:]], "the header wins"
 
 
@@ -80,6 +107,35 @@ def test_a_websocket_gives_the_states_of_a_run_and_its_tasks(api: Served, token:
     assert [each for each in told if each in wanted] == wanted
     assert {each["event"]["instance_id"] for each in found} <= {instance, None}
     assert [each["cursor"] for each in found] == [each["event"]["seq"] for each in found]
+
+
+@pytest.mark.row("X-39")
+def test_progress_of_a_run_streams_with_its_tasks_and_its_own_states(
+    open_app: Callable[..., Any], tmp_path: Path
+) -> None:
+    """A reader of one run gets its progress while it runs, its tasks and its end; of a run beside it nothing."""
+    module = tmp_path / "stream_executors.py"
+    module.write_text(PROGRESS, encoding="utf-8")
+    with open_app(imports=(str(module),)) as (api, _):
+        token = api.token()
+        body = {"definition": steps(tmp_path / "open")}
+        started = [api("POST", "/instances", token=token, status=201, json=body).json()["id"] for _ in "ab"]
+        instance = started[1]
+        with (
+            listen(api.client.base_url, token, query={"after": 0, "instance": instance}) as socket,
+            sse(api.client.base_url, token, after=0, instance=instance) as stream,
+        ):
+            told = [frame.data for frame in until_event(stream, "task.progress")]
+            (tmp_path / "open").touch()
+            told += [frame.data for frame in until_event(stream, "instance.completed")]
+            messages = [talk(socket) for _ in range(1 + len(told))]
+    assert [each["event"] for each in messages[1:]] == told, "both say the same"
+    assert {each["instance_id"] for each in told} == {instance}
+    progress = [each["data"] for each in told if each["name"] == "task.progress"]
+    assert progress[0] == {"fraction": 0.25, "message": "a quarter"}
+    names = [each["name"] for each in told if each["path"] in {None, "work"}]
+    assert names[0] == "instance.pending"
+    assert names.index("task.running") < names.index("task.progress") < names.index("task.completed")
 
 
 def test_a_cursor_behind_what_was_deleted_is_told(api: Served, token: str) -> None:
