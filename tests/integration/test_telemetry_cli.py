@@ -167,3 +167,17 @@ def test_it_can_be_switched_off(monkeypatch: pytest.MonkeyPatch, name: str) -> N
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://127.0.0.1:1")
     monkeypatch.setenv(name, "true" if name == "OTEL_SDK_DISABLED" else "none")
     assert configure_telemetry(TelemetryOptions()) == Telemetry()
+
+
+def test_serve_shows_requests_and_its_engine_to_prometheus(cli: Cli) -> None:
+    server = cli.spawn("serve", "--metrics", "--insecure", "--port", "0")
+    assert server.stderr is not None
+    line = next(line for line in server.stderr if line.startswith("Serving"))
+    address = line.split()[1].removesuffix("/api/v1;")
+    assert httpx.get(f"{address}/api/v1/engines", timeout=20).status_code == 200
+    text = httpx.get(f"{address}/metrics", timeout=20).text
+    server.send_signal(signal.SIGTERM)
+    assert server.wait(30) == 0
+    assert 'http_route="/api/v1/engines"' in text
+    assert "strataflow_slot_limit 100.0" in text
+    assert 'strataflow_role="api"' in text
