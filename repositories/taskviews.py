@@ -1,7 +1,7 @@
 """Read models of tasks across runs: for lists that somebody looks through. Plain reads, never locks.
 
-`tasks` has no index by state or time: runs are walked by when they were made, newest first, and of each its tasks by
-their primary key. Where only unfinished tasks are asked for, the live runs alone are walked.
+`tasks` has no index by state or time: runs are walked by when they were made, newest first, some hundred at a time, and
+their tasks are found by their primary key. One call walks so many runs and no more; then it says where to go on.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, and_, false, func, null, or_, select
+from sqlalchemy import ColumnElement, Connection, and_, false, func, null, or_, select, tuple_
 
 from .batch import task_of
 from .readmodels import ACTIVE, page_size, uuid_text
@@ -19,6 +19,9 @@ from .tables import INSTANCES, JOURNAL, LABELS, TASKS
 __all__ = ["Attempt", "ListedTask", "TaskFilter", "attempts", "listed_tasks"]
 
 Cursor = tuple[int, str, str]
+#: Runs that are walked in one statement, and in one call.
+_RUNS: Final = 500
+_STEPS: Final = 20
 _BEGINNING: Final = TaskState.RUNNING.value
 
 
@@ -43,8 +46,8 @@ class TaskFilter:
     created_after: int | None = None
     created_before: int | None = None
 
-    def conditions(self) -> list[ColumnElement[bool]]:
-        """What a task and its run must meet."""
+    def of_tasks(self) -> list[ColumnElement[bool]]:
+        """What a task must meet."""
         own = TASKS.c
         found: list[ColumnElement[bool]] = [own.path != ""]
         for column, value in ((own.queue, self.queue), (own.executor, self.executor)):
@@ -52,17 +55,18 @@ class TaskFilter:
                 found.append(column == value)
         if self.states:
             found.append(own.state.in_([state.value for state in self.states]))
-            if not self.states & TERMINAL_TASK_STATES:
-                found.append(ACTIVE)
         if self.executed:
             found.append(own.executor.is_not(None))
         if self.node is not None:
             found.append(_named(self.node))
-        return [*found, *self._of_runs(), *self._labelled()]
+        return found
 
-    def _of_runs(self) -> list[ColumnElement[bool]]:
+    def of_runs(self) -> list[ColumnElement[bool]]:
+        """What its run must meet; a task that has not ended is one of a live run."""
         run = INSTANCES.c
         found: list[ColumnElement[bool]] = []
+        if self.states and not self.states & TERMINAL_TASK_STATES:
+            found.append(ACTIVE)
         if self.name is not None:
             found.append(run.name == self.name)
         if self.instance_id is not None:
@@ -72,7 +76,7 @@ class TaskFilter:
             found.append(run.created_at >= self.created_after)
         if self.created_before is not None:
             found.append(run.created_at < self.created_before)
-        return found
+        return [*found, *self._labelled()]
 
     def _labelled(self) -> list[ColumnElement[bool]]:
         own = LABELS.c
@@ -113,19 +117,46 @@ class ListedTask:
 
 def listed_tasks(
     connection: Connection, where: TaskFilter, *, limit: int = 100, after: Cursor | None = None
+) -> tuple[list[ListedTask], Cursor | None]:
+    """Give a page of tasks, those of the newest run first, of a run in path order; and where the next one begins.
+
+    A page may hold fewer than `limit`, or none, while there is a next one. What tasks gave is not read.
+    """
+    found: list[ListedTask] = []
+    for _ in range(_STEPS):
+        runs = _runs(connection, where, after)
+        if not runs:
+            return found, None
+        found += _tasks(connection, where, runs[:_RUNS], after, limit + 1 - len(found))
+        if len(found) > limit:
+            return found[:limit], found[limit - 1].cursor
+        if len(runs) <= _RUNS:
+            return found, None
+        created_at, instance_id = runs[_RUNS]
+        after = created_at, instance_id, ""
+    return found, after
+
+
+def _runs(connection: Connection, where: TaskFilter, after: Cursor | None) -> list[tuple[int, str]]:
+    """Some runs, the newest first, from that of the cursor on; one more than are walked at a time."""
+    keys = (INSTANCES.c.created_at, INSTANCES.c.id)
+    page = select(*keys).where(*where.of_runs())
+    if after is not None:
+        page = page.where(tuple_(*keys) <= tuple_(*after[:2], types=[key.type for key in keys]))
+    page = page.order_by(*(key.desc() for key in keys)).limit(_RUNS + 1)
+    return [(row[0], row[1]) for row in connection.execute(page)]
+
+
+def _tasks(
+    connection: Connection, where: TaskFilter, runs: list[tuple[int, str]], after: Cursor | None, limit: int
 ) -> list[ListedTask]:
-    """Give a page of tasks: those of the newest run first, of a run in path order; without what they gave."""
     run, own = INSTANCES.c, TASKS.c
     columns: list[Any] = [run.name, run.version, run.state, run.created_at]
     columns += [null().label(each.name) if each is own.output else each for each in TASKS.columns]
-    page = select(*columns).select_from(INSTANCES.join(TASKS, own.instance_id == run.id))
-    page = page.where(*where.conditions())
+    page = select(*columns).select_from(TASKS.join(INSTANCES, run.id == own.instance_id))
+    page = page.where(own.instance_id.in_([instance_id for _, instance_id in runs]), *where.of_tasks())
     if after is not None:
-        at, instance_id, path = after
-        known = uuid_text(instance_id) or instance_id
-        older = or_(run.created_at < at, and_(run.created_at == at, run.id < known))
-        same = and_(run.created_at == at, run.id == known, own.path > path)
-        page = page.where(run.created_at <= at, or_(older, same))
+        page = page.where(or_(own.instance_id != after[1], own.path > after[2]))
     page = page.order_by(run.created_at.desc(), run.id.desc(), own.path).limit(page_size(limit))
     return [
         ListedTask(task_of(row[4:]), row[0], row[1], InstanceState(row[2]), row[3])

@@ -101,10 +101,13 @@ class TaskPages:
         self._catalog = catalog
         self._engine = engine
 
-    def list(
+    def page(
         self, where: TaskFilter, *, limit: int = 100, after: tuple[int, str, str] | None = None
-    ) -> list[ListedTask]:
-        """A page of tasks that fit, those of the newest run first; `after` is the `cursor` of the last one seen."""
+    ) -> tuple[list[ListedTask], tuple[int, str, str] | None]:
+        """A page of tasks that fit, those of the newest run first, and the `after` of the next; None at the end.
+
+        Of very many runs without such a task a page may be short, or empty, though there is a next one.
+        """
         with engine_errors(), self._database.read() as connection:
             return listed_tasks(connection, where, limit=limit, after=after)
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from strataflow.repositories import taskviews
 from tests.integration.kit import until
 from tests.rest.conftest import Served
 from tests.rest.test_instances import FAILING, pages, started
@@ -146,3 +147,22 @@ def test_a_wait_for_a_task_ends_when_its_time_is_over(api: Served, token: str) -
     assert api("GET", f"{path}?wait=10ms", token=token, status=200).json()["ended_at"] is None
     api("GET", f"{path}?wait=soon", token=token, status=422)
     api("GET", "/instances/nobody/tasks/a?wait=1s", token=token, status=404)
+
+
+def test_a_page_that_is_short_has_a_next_one(
+    api: Served, token: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One call walks so many runs and no more; whoever follows the pages sees every task once."""
+    monkeypatch.setattr(taskviews, "_RUNS", 2)
+    monkeypatch.setattr(taskviews, "_STEPS", 1)
+    failed = [started(api, token, FAILING)["id"]]
+    for _ in range(5):
+        started(api, token)
+    failed.append(started(api, token, FAILING)["id"])
+    first = api("GET", "/tasks?state=failed", token=token, status=200).json()
+    assert [each["instance"] for each in first["items"]] == failed[1:]
+    second = api("GET", f"/tasks?state=failed&after={first['next']}", token=token, status=200).json()
+    assert (second["items"], second["next"] is None) == ([], False)
+    assert [each["instance"] for each in pages(api, token, "/tasks?state=failed", 1)] == failed[::-1]
+    found = [(each["instance"], each["path"]) for each in pages(api, token, "/tasks", 1)]
+    assert len(set(found)) == len(found) == 7

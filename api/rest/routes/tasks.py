@@ -68,7 +68,10 @@ def list_tasks(
     ] = None,
     after: After = None,
 ) -> Page[TaskSummary]:
-    """List tasks of all runs: those of the newest run first, of a run in path order."""
+    """List tasks of all runs: those of the newest run first, of a run in path order.
+
+    Where few of very many runs have such a task, a page may be short, or empty, and still have a `next`.
+    """
     where = TaskFilter(
         states=frozenset(state or ()),
         queue=queue,
@@ -83,10 +86,11 @@ def list_tasks(
         created_before=instant_of(created_before),
     )
     place = place_of(after, int, UUID, str)
-    found = caller.services.task_pages.list(
-        where, limit=size + 1, after=(place[0], place[1], place[2]) if place else None
+    found, following = caller.services.task_pages.page(
+        where, limit=size, after=(place[0], place[1], place[2]) if place else None
     )
-    return page_of(found, size, task_json, lambda each: cursor_of(*each.cursor))
+    items = [TaskSummary(**task_json(each)) for each in found]
+    return Page(items=items, next=None if following is None else cursor_of(*following))
 
 
 @router.get("/instances/{id}/tasks", openapi_extra=needs("read:tasks"))
