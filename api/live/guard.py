@@ -12,12 +12,12 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from starlette.requests import HTTPConnection
-from starlette.responses import Response
 from starlette.routing import BaseRoute, WebSocketRoute
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from ...services.access.scopes import Need
+from ..rest.denying import deny
 from ..rest.gate import GATE, Caller, Gate
 from ..rest.problems import Refused, response_of
 from .streams import STREAMS, Streams
@@ -80,7 +80,7 @@ class _Guard:
         except Exception as exc:
             if websocket.application_state.name != "CONNECTING":
                 raise
-            await _deny(websocket, response_of(websocket, exc))
+            await deny(scope, receive, send, response_of(websocket, exc))
 
 
 def require_guards(routes: Iterable[BaseRoute]) -> None:
@@ -122,11 +122,3 @@ def _with_token(websocket: WebSocket) -> HTTPConnection:
         return websocket
     header = (b"authorization", f"Bearer {tokens[0]}".encode("latin-1", "replace"))
     return HTTPConnection({**websocket.scope, "headers": [*websocket.scope["headers"], header]})
-
-
-async def _deny(websocket: WebSocket, response: Response) -> None:
-    """Refuse the handshake with an answer, where the server can give one."""
-    if "websocket.http.response" in websocket.scope.get("extensions", {}):
-        await websocket.send_denial_response(response)
-    else:
-        await websocket.close(1008)

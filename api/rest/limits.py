@@ -12,6 +12,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import HTTPConnection, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from .denying import deny
 from .gate import new_request_id
 from .problems import Refused, problem_response
 
@@ -107,11 +108,12 @@ class Walls:
 
 
 async def _refuse(scope: Scope, receive: Receive, send: Send, refused: Refused) -> None:
-    """Answer with a problem; a WebSocket whose server can give no answer is closed before its handshake."""
-    if scope["type"] == "websocket" and "websocket.http.response" not in scope.get("extensions", {}):
-        await send({"type": "websocket.close", "code": 1008, "reason": refused.code})
-        return
-    await problem_response(HTTPConnection(scope), refused)(scope, receive, send)
+    """Answer with a problem."""
+    response = problem_response(HTTPConnection(scope), refused)
+    if scope["type"] == "websocket":
+        await deny(scope, receive, send, response)
+    else:
+        await response(scope, receive, send)
 
 
 def _depth(body: bytes | bytearray) -> int:

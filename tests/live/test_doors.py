@@ -39,7 +39,9 @@ def asked(api: Served, token: str | None, **more: Any) -> int:
     return api.client.get(PATH, headers=headers, **more).status_code
 
 
-def test_a_stream_needs_a_key_with_its_scope(api: Served, token: str) -> None:
+def test_a_stream_needs_a_key_with_its_scope(
+    api: Served, token: str, capfd: pytest.CaptureFixture[str]
+) -> None:
     for wrong in (None, "nonsense", f"{token[:-4]}AAAA"):
         assert (refused(api, wrong), asked(api, wrong)) == (401, 401)
     everything = [f"{verb}:{resource}" for verb in VERBS for resource in RESOURCES]
@@ -55,6 +57,7 @@ def test_a_stream_needs_a_key_with_its_scope(api: Served, token: str) -> None:
     assert denied.count(("read:events", "denied", f"GET {PATH}")) == 1
     with listen(api.client.base_url, api.token("read:events")) as opened:
         assert talk(opened)["type"] == "begin"
+    assert "ERROR" not in capfd.readouterr().err, "a refusal is no error of ours"
 
 
 def test_a_key_reads_the_events_of_its_own_namespace(serve: Serve) -> None:

@@ -258,12 +258,11 @@ def ended(stream: Any) -> None:
         return
 
 
-def test_a_stream_outlives_an_absence_of_the_database(
-    migrated_pg_url: str, open_app: Callable[..., Any]
-) -> None:
+@pytest.mark.parametrize("db_url", ["postgres"], indirect=True)
+def test_a_stream_outlives_an_absence_of_the_database(db_url: str, open_app: Callable[..., Any]) -> None:
     """Every connection is cut and the server seems away; the stream stays, beats, and goes on where it was."""
     with (
-        CommitCutter(migrated_pg_url, seed=1, rate=0.0) as proxy,
+        CommitCutter(db_url, seed=1, rate=0.0) as proxy,
         open_app(proxy.proxied, heartbeat_s=0.2) as (api, _),
     ):
         token = api.token()
@@ -272,7 +271,7 @@ def test_a_stream_outlives_an_absence_of_the_database(
             away(proxy)
             beats = [json.loads(socket.recv(30)) for _ in range(3)]
             assert {each["type"] for each in beats} == {"heartbeat"}
-            database = Database(migrated_pg_url)
+            database = Database(db_url)
             from strataflow.repositories.feed import write_notice
 
             with database.write() as connection:
