@@ -17,6 +17,7 @@ from sqlalchemy import (
     literal_column,
     select,
     table,
+    union_all,
 )
 
 from .control_tables import QUEUES
@@ -203,12 +204,10 @@ def lost_engines(connection: Connection, since: int, overdue: int, limit: int) -
         newest.c.role == EngineRole.ENGINE.value,
         newest.c.ended_at >= since,
     )
-    late = (
-        select(*columns)
-        .where(_executing(EngineState.ALIVE), own.lease_until < overdue)
-        .limit(page_size(limit))
-    )
-    return [LostEngine(*row) for page in (dead, late) for row in connection.execute(page)]
+    late = select(*columns).where(_executing(EngineState.ALIVE), own.lease_until < overdue)
+    # in one statement: an engine that is declared dead between two would be in neither
+    both = union_all(dead, late).subquery()
+    return [LostEngine(*row) for row in connection.execute(select(both).limit(page_size(limit)))]
 
 
 # --- the server

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import Any, Final
 
@@ -60,7 +61,7 @@ class GoingRuns:
             page = alert_reads.active_runs(session, self._after, _PAGE)
             self._after = page[-1].id if len(page) == _PAGE else None
             rest = known - {run.id for run in page}
-            return page + alert_reads.runs_of(session, rest)
+            return alert_reads.runs_of(session, rest) + page
 
     # --- slow
 
@@ -95,19 +96,20 @@ class GoingRuns:
     # --- stuck
 
     def _stuck(self, look: Look, rule: Rule, runs: list[ActiveRun]) -> list[Finding]:
-        since, known = look.ago(rule, "after"), look.open_subjects(rule)
+        since = look.ago(rule, "after")
+        known = {row.subject: json.loads(row.details).get("moved_at") for row in look.open.get(rule.name, ())}
         found: list[Finding] = []
         self._budget, before, out = _EXPLAINED, None, False
         for run in runs:
             moved = run.moved_at or run.created_at
             late = moved <= since and fits(rule, run.name)
-            if run.id in known:
-                found += [Finding(run.id, None)] if late else []
+            if late and moved == known.get(run.id):  # as it was when it was explained
+                found.append(Finding(run.id, None))
                 continue
             out = out or (late and not self._budget)
             if not out and late and (why := self._reason(look, rule, run, moved)) is not None:
                 found.append(_stuck_finding(run, lasting((look.now - moved) / _US), why))
-            before = before if out else run.id
+            before = before if out or run.id in known else run.id
         if out and before is not None:  # the next round goes on behind the last one that was looked at
             self._after = before if self._after is None else min(self._after, before)
         return found
