@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["CURRENT", "TASK_LOG", "AttemptRef", "OpenSpan", "Surrounding", "Surroundings"]
 
+log: Final = logging.getLogger("strataflow.surroundings")
+_FAILED: Final = "a span could not be made or ended"
 #: The log to which goes what executors say by `ctx.log`.
 TASK_LOG: Final = logging.getLogger("strataflow.task")
 _LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING}
@@ -78,7 +80,10 @@ class Surrounding:
     def ended(self, outcome: Outcome | None) -> None:
         """The attempt is over; None when this engine has lost it."""
         if self._span is not None:
-            self._span.ended(outcome)
+            try:
+                self._span.ended(outcome)
+            except Exception:
+                log.exception(_FAILED, extra={"action": "span_failed"})
 
     def headers(self) -> Mapping[str, str]:
         """What carries the current span to another service; empty without tracing."""
@@ -118,8 +123,24 @@ class Surroundings:
             engine=row.engine or "",
             mask=mask,
         )
-        return Surrounding(ref, self._tracing.attempt(task) if self._tracing is not None else None)
+        return Surrounding(ref, self._span(task))
+
+    def _span(self, task: ClaimedTask) -> OpenSpan | None:
+        """A tracer that fails, such as somebody's sampler or processor, costs the span and nothing else."""
+        if self._tracing is None:
+            return None
+        try:
+            return self._tracing.attempt(task)
+        except Exception:
+            log.exception(_FAILED, extra={"action": "span_failed"})
+            return None
 
     def child_labels(self, task: ClaimedTask) -> tuple[tuple[str, str], ...]:
         """Labels of a run that a task starts, by which it belongs to the same trace."""
-        return tuple(self._tracing.child_labels(task).items()) if self._tracing is not None else ()
+        if self._tracing is None:
+            return ()
+        try:
+            return tuple(self._tracing.child_labels(task).items())
+        except Exception:
+            log.exception(_FAILED, extra={"action": "span_failed"})
+            return ()

@@ -16,7 +16,7 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased, Sampler, SamplingResult
 from opentelemetry.trace import StatusCode
 
 from strataflow.engine.instruments import SPANS
@@ -403,3 +403,35 @@ def test_spans_have_the_attributes_of_the_table_and_no_other(
     for kind, names in seen.items():
         assert names <= table[kind]
         assert table[kind] - names <= {"strataflow.generation"}
+
+
+def test_what_a_task_commits_itself_is_told_of_too(flow: Flow, traces: Traces) -> None:
+    domain = ExecutorDomain("own")
+
+    @domain.executor("sql")
+    def sql(ctx: TaskContext, config: Any) -> None:
+        with ctx.transaction() as transaction:
+            transaction.result(1)
+
+    flow.registry.register_executor_domain(domain)
+    flow.open(tracing=traces.tracing)
+    flow.run({"a": {"run": "own.sql"}})
+    flow.shut()
+    assert is_child(traces.one("attempt own.sql"), traces.one("task a"))
+    assert about(traces.one("attempt own.sql"))["strataflow.outcome"] == "succeeded"
+    assert is_child(traces.one("task a"), traces.one("workflow flow"))
+
+
+def test_a_tracer_that_fails_harms_nothing(flow: Flow, caplog: pytest.LogCaptureFixture) -> None:
+    class Broken(Sampler):
+        def should_sample(self, *args: Any, **fields: Any) -> SamplingResult:
+            raise RuntimeError("no")
+
+        def get_description(self) -> str:
+            return "broken"
+
+    flow.open(tracing=Traces(sampler=Broken()).tracing)
+    flow.engine.register(flow.document({"x": {"run": "core.noop"}}) | {"name": "leaf"}, activate=True)
+    assert flow.run({"a": {"run": "core.noop"}, "b": {"flow": "leaf"}}).state == "completed"
+    flow.shut()
+    assert {"span_failed", "spans_failed"} <= {getattr(each, "action", None) for each in caplog.records}
