@@ -19,6 +19,7 @@ from . import (
     queues,
     schedules,
     secrets,
+    statistics,
     system,
     tasks,
     triggers,
@@ -44,6 +45,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     secrets.router,
     webhooks.router,
     system.router,
+    statistics.router,
     graphql,
     live.router,
 )

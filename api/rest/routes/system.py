@@ -85,12 +85,6 @@ def executors(
     return Page(items=[models.Executor(**asdict(each)) for each in found])
 
 
-@router.get("/statistics", openapi_extra=needs("read:statistics"))
-def statistics(caller: Called, queue: str | None = None) -> dict[str, Any]:
-    """Count what tasks came to, per queue and in all."""
-    return caller.services.statistics.read(queue=queue).as_json()
-
-
 @router.get("/events", openapi_extra=needs("read:events"))
 def events(
     caller: Called,
