@@ -93,7 +93,7 @@ def require_guards(routes: Iterable[BaseRoute]) -> None:
 def _check_origin(websocket: WebSocket, allowed: frozenset[str]) -> None:
     """Programs send no Origin; a page must be of this very host, or be allowed (RELIABILITY R12). Raises Refused."""
     origin = websocket.headers.get("origin")
-    if origin is None or origin.lower().rstrip("/") in allowed:
+    if origin is None or origin.lower() in {each.lower().rstrip("/") for each in allowed}:
         return
     try:
         page = urlsplit(origin.lower())

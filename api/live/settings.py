@@ -23,3 +23,8 @@ class StreamLimits:
     #: Characters of a message that a client sends, and how many of them in a second.
     max_message: int = 1_024
     messages_per_s: float = 5.0
+
+    def __post_init__(self) -> None:
+        bounds = (self.heartbeat_s, self.stall_s, self.per_key, self.per_process, self.max_message)
+        if min(bounds) <= 0 or self.messages_per_s <= 0:
+            raise ValueError("the bounds of streams are more than 0")

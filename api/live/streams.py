@@ -39,14 +39,7 @@ class Streams:
     @property
     def stopping(self) -> bool:
         """Is the process about to end? Then streams end, and their readers go to another one."""
-        return self._asked_to_stop or any(map(self._claims_no_more, self._namespaces.names))
-
-    def _claims_no_more(self, namespace: str) -> bool:
-        """Has an engine that executed been told to take nothing new?"""
-        if not self._namespaces.serves(namespace):
-            return False
-        engine = self._namespaces.services(namespace).engine
-        return engine is not None and engine.parts.config.executes and not engine.parts.scheduler.accepting
+        return self._asked_to_stop
 
     @property
     def open(self) -> int:
@@ -67,7 +60,7 @@ class Streams:
             found = self._hubs.get(namespace)
             if found is None:
                 found = self._hubs[namespace] = Hub(
-                    namespace, services.feed, ears=ears, ending=lambda: self.stopping, pool=pool
+                    namespace, services.feed, ears=ears, ending=lambda: self._asked_to_stop, pool=pool
                 )
             return found
 
