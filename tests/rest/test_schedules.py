@@ -220,3 +220,13 @@ def test_an_event_that_is_repeated_under_a_key_starts_once(api: Served, token: s
     for match in ("{{ nodes.a }}", "{{ 1 +", "text", "{{ event.other }}"):
         wish = {"name": "t", "pattern": "*", "definition": "hello", "match": match}
         api("POST", "/triggers", token=token, status=422, json=wish)
+
+
+@pytest.mark.usefixtures("stored")
+def test_a_deletion_that_is_repeated_under_a_key_is_one(api: Served, token: str) -> None:
+    api("POST", "/schedules", token=token, status=201, json={"name": "x", **DAILY})
+    headers = {"Idempotency-Key": "gone"}
+    for replayed in (None, "true"):
+        found = api("DELETE", "/schedules/x", token=token, status=204, headers=headers)
+        assert (found.content, found.headers.get("Idempotent-Replayed")) == (b"", replayed)
+    api("DELETE", "/schedules/x", token=token, status=404)
