@@ -11,6 +11,7 @@ from typing import Annotated, Final, NoReturn
 import typer
 
 from . import (
+    alerts,
     configuring,
     database,
     definitions,
@@ -46,7 +47,7 @@ _PANELS: Final = {
     "Start by itself": (schedules, triggers),
     "Look": (inspect, explaining, logs, events),
     "Define": (definitions, formatting),
-    "Operate": (queues, limits, secrets, webhooks, stats, upkeep, database, configuring),
+    "Operate": (queues, limits, alerts, secrets, webhooks, stats, upkeep, database, configuring),
 }
 
 app = typer.Typer(

@@ -67,7 +67,14 @@ def serve(
     executes: bool = settings["server.engine"]
     telemetry = telemetry_of(settings, "api")
     options = make_options(
-        db, imports, settings, executes=executes, allow_local_code=False, create=True, telemetry=telemetry
+        db,
+        imports,
+        settings,
+        executes=executes,
+        allow_local_code=False,
+        create=True,
+        watches=True,
+        telemetry=telemetry,
     )
     show_log(settings["log.format"], settings["log.level"])
     namespaces = Namespaces(urls, options)

@@ -194,10 +194,11 @@ def checked_settings(kind: Kind, given: Mapping[str, Any]) -> tuple[dict[str, An
     found: dict[str, Any] = {each.name: each.default for each in kind.fields}
     problems: list[Problem] = []
     for name, value in given.items():
-        pointer = "/settings/" + name.replace("~", "~0").replace("/", "~1")
+        shown = name[:80].encode("utf-8", "replace").decode()
+        pointer = "/settings/" + shown.replace("~", "~0").replace("/", "~1")
         if name not in known:
-            hint = suggestion(name, known) or f"It takes {', '.join(known)}."
-            problems.append(Problem(pointer, "unknown_setting", f"{kind.name} takes no {name[:80]!r}", hint))
+            hint = suggestion(shown, known)
+            problems.append(Problem(pointer, "unknown_setting", f"{kind.name} takes no {shown!r}", hint))
             continue
         try:
             found[name] = _value(known[name], value)

@@ -78,6 +78,8 @@ class RuleBook:
 
     def reset(self, name: str) -> Rule | None:
         """Make a shipped rule what it was, and give it; delete one that was added. Raises NotFound."""
+        if not _NAME.fullmatch(name):
+            raise _unknown(name)
         with engine_errors(), self._database.write() as session:
             gone = alert_store.delete_rule(session, name)
         if name in KINDS:
@@ -135,11 +137,10 @@ def _kind_problem(kind: str | None) -> Problem:
         return Problem(
             "/kind", "required", "a rule of a new name needs a kind", f"One of {', '.join(KINDS)}."
         )
-    hint = suggestion(kind, KINDS) or f"One of {', '.join(KINDS)}."
-    return Problem("/kind", "wrong_value", f"there is no kind of rule {kind[:80]!r}", hint)
+    return Problem("/kind", "wrong_value", f"there is no kind of rule {kind[:80]!r}", suggestion(kind, KINDS))
 
 
 def _unknown(name: str) -> NotFound:
     return NotFound(
-        f"there is no rule {name[:100]!r}.", hint="`strataflow alerts rules list` shows what there is."
+        f"there is no rule {name[:100]!r}.", hint="`strataflow alerts rules` shows what there is."
     )

@@ -16,6 +16,7 @@ from .workflows import RemoteWorkflows
 if TYPE_CHECKING:
     from ..checks import Check
     from .access import RemoteKeys, RemoteSecrets
+    from .alerts import RemoteAlerts
     from .explaining import RemoteExplainer
     from .feed import RemoteFeed
     from .limits import RemoteLimits
@@ -103,6 +104,13 @@ class RemoteServices:
         from .webhooks import RemoteWebhooks
 
         return RemoteWebhooks(self.remote)
+
+    @property
+    def alerts(self) -> RemoteAlerts:
+        """What somebody should look at, and the rules that say so."""
+        from .alerts import RemoteAlerts
+
+        return RemoteAlerts(self.remote)
 
     def keys(self, namespace: str | None = None) -> RemoteKeys:
         """API keys of the token's namespace. Raises RequestError when another one is named."""

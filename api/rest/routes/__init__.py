@@ -11,6 +11,7 @@ from ...live import routes as live
 from . import (
     access,
     adhoc,
+    alerts,
     definitions,
     instances,
     limits,
@@ -44,6 +45,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     access.router,
     secrets.router,
     webhooks.router,
+    alerts.router,
     system.router,
     statistics.router,
     graphql,
