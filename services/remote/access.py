@@ -9,7 +9,7 @@ from ...engine.errors import RequestError
 from ..access.keys import KeyView, NewKey, read_token
 from ..secrets import SecretView
 from .client import Remote, at
-from .records import revive
+from .records import duration, revive
 
 __all__ = ["RemoteKeys", "RemoteSecrets"]
 
@@ -54,7 +54,9 @@ class RemoteSecrets:
 
     def put(self, name: str, value: str, who: str) -> SecretView:
         """Store a value, or another in its place; the server notes the key as who did it."""
-        return revive(SecretView, self._remote.send("PUT", at("secrets", name), {"value": value}))
+        return revive(
+            SecretView, self._remote.send("PUT", at("secrets", name), {"value": value}, keyed=False)
+        )
 
     def list(self) -> Iterator[SecretView]:
         """Names, versions and dates."""
@@ -74,4 +76,4 @@ def _new(found: dict[str, Any]) -> NewKey:
 
 
 def _duration(seconds: float | None) -> str | None:
-    return None if seconds is None else f"{seconds:f}s"
+    return None if seconds is None else duration(seconds)

@@ -20,7 +20,7 @@ from ..task_view import TaskView
 from .client import PAGE, Remote, at
 from .documents import document_of
 from .problems import Forbidden
-from .records import moment, revive
+from .records import duration, moment, revive
 
 __all__ = ["RemoteExecutions", "RemoteLive", "filter_query"]
 
@@ -83,7 +83,7 @@ class RemoteExecutions:
         self, instance_id: str, reason: str = "cancelled by its user", grace_s: float | None = None
     ) -> None:
         """Ask a run to stop. Raises NotFound, IllegalTransition."""
-        grace = None if grace_s is None else f"{grace_s:f}s"
+        grace = None if grace_s is None else duration(grace_s)
         self._remote.send("POST", at("instances", instance_id, "cancel"), {"reason": reason, "grace": grace})
 
     # --- waiting
@@ -93,7 +93,7 @@ class RemoteExecutions:
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         while True:
             left = _LONGEST_S if deadline is None else min(_LONGEST_S, deadline - time.monotonic())
-            query = {"wait": f"{left:f}s"} if left > 0 else {}
+            query = {"wait": duration(left)} if left > 0 else {}
             tag, found = self._remote.changed(
                 at("instances", instance_id), query, self._tags.get(instance_id), patience_s=_PATIENCE_S
             )
@@ -240,8 +240,8 @@ def _start_body(options: StartOptions) -> dict[str, Any]:
         "labels": dict(options.labels),
         "queue": options.queue,
         "priority": options.priority,
-        "delay": f"{begin:f}s" if isinstance(begin, int | float) else None,
-        "expires_in": f"{end:f}s" if isinstance(end, int | float) else None,
+        "delay": duration(begin) if isinstance(begin, int | float) else None,
+        "expires_in": duration(end) if isinstance(end, int | float) else None,
         "start_at": None if begin is None or isinstance(begin, int | float) else begin.isoformat(),
         "expires_at": None if end is None or isinstance(end, int | float) else end.isoformat(),
     }

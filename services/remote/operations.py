@@ -10,6 +10,7 @@ from ...repositories.filters import InstanceFilter
 from ..operations import BulkAnswer
 from .client import PAGE, Remote, at
 from .executions import filter_query
+from .records import duration
 
 __all__ = ["RemoteOperations", "in_bulk"]
 
@@ -25,7 +26,7 @@ class RemoteOperations:
 
     def cancel(self, instance_id: str, reason: str, grace_s: float | None = None) -> str:
         """Ask it to stop; what still runs after the grace is given up."""
-        grace = None if grace_s is None else f"{grace_s:f}s"
+        grace = None if grace_s is None else duration(grace_s)
         return self._do(instance_id, "cancel", {"reason": reason, "grace": grace})
 
     def terminate(self, instance_id: str, reason: str) -> str:

@@ -12,7 +12,9 @@ from ...engine.errors import EngineError, Problem
 
 __all__ = ["Forbidden", "NotUnderstood", "ServerFailed", "TooFast", "Unauthenticated", "error_of"]
 
-_TOKEN: Final = "Put one into STRATAFLOW_TOKEN, or name a file with --token-file; `strataflow keys create` makes it."
+_HOW: Final = (
+    "Put one into STRATAFLOW_TOKEN, or name a file with --token-file; `strataflow keys create` makes it."
+)
 _NAMED: Final = re.compile(r"definition '(.*)' has \d+ problem")
 
 
@@ -92,7 +94,7 @@ def error_of(status: int, body: bytes, url: str) -> EngineError:
         return NotUnderstood(
             f"the server {url} does not know this call.", hint="It may be of an older release."
         )
-    hint: str | None = _TOKEN if code == Unauthenticated.code else problem.get("hint")
+    hint: str | None = _HOW if code == Unauthenticated.code else problem.get("hint")
     if status >= 500 and code not in _PLAIN:
         known = f" Its log has it as {problem.get('request_id')}." if code == "internal" else ""
         return ServerFailed(f"the server says {status}, {code}: {detail}{known}", hint=hint)

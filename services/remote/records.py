@@ -13,11 +13,16 @@ from typing import Any, Final, TypeVar, cast
 
 from .problems import NotUnderstood
 
-__all__ = ["instant", "moment", "revive"]
+__all__ = ["duration", "instant", "moment", "revive"]
 
 T = TypeVar("T")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a body or a query takes them, to the microsecond."""
+    return f"PT{seconds:.6f}S"
 
 
 def moment(at: int) -> str:

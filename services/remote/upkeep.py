@@ -9,7 +9,7 @@ from ...repositories.records import InstanceState
 from ..checks import Check
 from ..statistics import Statistics
 from .client import Remote, at
-from .records import revive
+from .records import duration, revive
 
 __all__ = ["RemoteStatistics", "RemoteUpkeep", "diagnosis"]
 
@@ -55,7 +55,7 @@ class RemoteUpkeep:
     def _deleted(
         self, path: str, older_s: float, states: Collection[InstanceState], name: str | None
     ) -> Iterator[int]:
-        query = {"older": f"{older_s:f}s", "state": sorted(each.value for each in states), "name": name}
+        query = {"older": duration(older_s), "state": sorted(each.value for each in states), "name": name}
         more = True
         while more:
             found = self._remote.send("DELETE", path, query=query)
@@ -71,7 +71,7 @@ class RemoteStatistics:
 
     def read(self, *, queue: str | None = None, window_s: float | None = None) -> Statistics:
         """Count the tasks that have begun since the last `reset`, and within the last `window_s` seconds if given."""
-        window = None if window_s is None else f"{window_s:f}s"
+        window = None if window_s is None else duration(window_s)
         return revive(Statistics, self._remote.get("/statistics", {"queue": queue, "since": window}))
 
     def reset(self) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..webhooks import DeliveryView, NewWebhook, WebhookSpec, WebhookView
 from .client import Remote, at
-from .records import revive
+from .records import duration, revive
 
 __all__ = ["RemoteWebhooks"]
 
@@ -49,7 +49,7 @@ class RemoteWebhooks:
 
     def rotate(self, name: str, overlap_s: float = 86_400.0) -> NewWebhook:
         """Make a new signing secret. Raises NotFound."""
-        body = {"overlap": f"{overlap_s:f}s"}
+        body = {"overlap": duration(overlap_s)}
         return _new(self._remote.send("POST", at("webhooks", name, "rotate"), body, keyed=False))
 
     def test(self, name: str) -> DeliveryView:

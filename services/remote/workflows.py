@@ -81,7 +81,10 @@ class RemoteWorkflows:
     def _turned(self, reference: str, state: str) -> StoredDefinition:
         name, version = _parts(reference)
         path = at("definitions", name, "versions", version, "state")
-        return _stored(self._remote.send("PUT", path, {"state": state}))
+        try:
+            return _stored(self._remote.send("PUT", path, {"state": state}))
+        except NotFound as exc:
+            raise NotFound(f"there is no definition {name!r} with version {version}.", hint=_HINT) from exc
 
     def definitions(self, name: str | None = None) -> Iterator[StoredDefinition]:
         """Every stored version by name, the newest of each first."""
