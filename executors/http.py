@@ -17,6 +17,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from .base import Json, TaskContext
 from .domain import ExecutorDomain
+from .egress import AddressRefused, Egress
 from .errors import ExecutorError, storable_text
 from .fields import BuiltinConfig, DurationText, Text, seconds_of
 from .http_client import BodyRefused, client_of_this_loop, read_body
@@ -24,9 +25,7 @@ from .http_client import BodyRefused, client_of_this_loop, read_body
 if TYPE_CHECKING:
     import httpx
 
-__all__ = ["http"]
-
-http: Final = ExecutorDomain("http")
+__all__ = ["http", "http_domain"]
 
 MAX_REDIRECTS: Final = 3
 _EXCERPT_CAP: Final = 2048
@@ -138,19 +137,33 @@ class BadResponse(HttpError):
     """Raised when the answer's body cannot be taken: too large, damaged, or not the JSON it says it is."""
 
 
-@http.executor("request", config=RequestConfig)
-async def request(ctx: TaskContext, config: RequestConfig) -> Json:
-    """Send one request; return {status, headers, body}, the body parsed if it is JSON."""
-    limit_s = seconds_of(config.timeout)
-    try:
-        async with asyncio.timeout(limit_s):
-            return await _exchange(ctx, config)
-    except TimeoutError:
-        raise Timeout(f"{_told(config)} took longer than {config.timeout}") from None
+class Forbidden(HttpError):
+    """Raised when an address is not public and nobody has allowed it; nothing was sent there."""
+
+    retryable = False
 
 
-async def _exchange(ctx: TaskContext, config: RequestConfig) -> Json:
-    client = await client_of_this_loop()
+def http_domain(egress: Egress | None = None) -> ExecutorDomain:
+    """The domain; with `egress` its requests go to public addresses, and to what that allows."""
+    domain = ExecutorDomain("http")
+
+    @domain.executor("request", config=RequestConfig)
+    async def request(ctx: TaskContext, config: RequestConfig) -> Json:  # pyright: ignore[reportUnusedFunction] - kept by the domain
+        """Send one request; return {status, headers, body}, the body parsed if it is JSON."""
+        limit_s = seconds_of(config.timeout)
+        try:
+            async with asyncio.timeout(limit_s):
+                return await _exchange(ctx, config, egress)
+        except TimeoutError:
+            raise Timeout(f"{_told(config)} took longer than {config.timeout}") from None
+        except AddressRefused as exc:
+            raise Forbidden(f"{_told(config)} is refused: {exc}") from None
+
+    return domain
+
+
+async def _exchange(ctx: TaskContext, config: RequestConfig, egress: Egress | None) -> Json:
+    client = await client_of_this_loop(egress)
     import httpx  # the client's maker has loaded it, off the loop
 
     try:
@@ -242,3 +255,6 @@ def _told(config: RequestConfig) -> str:
     parts = urlsplit(config.url)
     host = parts.hostname or ""
     return f"{config.method} {parts.scheme}://{host}{f':{parts.port}' if parts.port else ''}"
+
+
+http: Final = http_domain()

@@ -1,9 +1,8 @@
 """One HTTP client per event loop, and reading of answers within a cap.
 
 The client keeps no cookies, reads no proxy settings and follows no redirect by itself, because everything it
-might carry from one task to another, or from one host to another, must be decided in `http.py`. `new_client`
-is the place for a transport that checks the addresses it connects to: every hop of every request passes
-through it.
+might carry from one task to another, or from one host to another, must be decided in `http.py`. With an `Egress` it
+connects to nothing but what that allows, on every hop of every request.
 """
 
 from __future__ import annotations
@@ -13,6 +12,8 @@ import zlib
 from collections.abc import AsyncGenerator
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, Final
+
+from .egress import Egress
 
 if TYPE_CHECKING:
     import httpx
@@ -24,33 +25,40 @@ BODY_CAP: Final = 10_000_000
 #: Idle connections kept per loop; busy ones are bounded by the engine's slots.
 _KEPT_CONNECTIONS: Final = 50
 
-_clients: Final[dict[asyncio.AbstractEventLoop, tuple[httpx.AsyncClient, AsyncGenerator[None, None]]]] = {}
+_Key = tuple[asyncio.AbstractEventLoop, Egress | None]
+_clients: Final[dict[_Key, tuple[httpx.AsyncClient, AsyncGenerator[None, None]]]] = {}
 
 
 class BodyRefused(Exception):
     """Raised when a body is too large, or packed in a way that cannot be unpacked within the cap."""
 
 
-async def client_of_this_loop() -> httpx.AsyncClient:
-    """The running loop's client, made on first use and closed with the loop."""
-    loop = asyncio.get_running_loop()
-    if loop not in _clients:
+async def client_of_this_loop(egress: Egress | None = None) -> httpx.AsyncClient:
+    """The running loop's client, made on first use and closed with the loop; with `egress`, one that asks it."""
+    key = (asyncio.get_running_loop(), egress)
+    if key not in _clients:
         # Importing httpx and reading the certificates takes half a second: not on the loop.
-        client = await asyncio.to_thread(new_client)
-        if loop not in _clients:
-            for gone in [other for other in list(_clients) if other.is_closed()]:
+        client = await asyncio.to_thread(new_client, egress)
+        if key not in _clients:
+            for gone in [other for other in list(_clients) if other[0].is_closed()]:
                 _clients.pop(gone, None)
-            keeper = _keep_open(loop, client)
-            _clients[loop] = (client, keeper)
+            keeper = _keep_open(key, client)
+            _clients[key] = (client, keeper)
             await anext(keeper)
-    return _clients[loop][0]
+    return _clients[key][0]
 
 
-def new_client() -> httpx.AsyncClient:
+def new_client(egress: Egress | None = None) -> httpx.AsyncClient:
     """A client without cookies, proxies, redirects and time limits of its own."""
     import httpx
 
+    transport = None
+    if egress is not None:
+        from .guarded_transport import GuardedTransport
+
+        transport = GuardedTransport(egress)
     return httpx.AsyncClient(
+        transport=transport,
         cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
         headers={"user-agent": "strataflow", "accept-encoding": "gzip, deflate"},
         limits=httpx.Limits(max_connections=None, max_keepalive_connections=_KEPT_CONNECTIONS),
@@ -59,15 +67,13 @@ def new_client() -> httpx.AsyncClient:
     )
 
 
-async def _keep_open(
-    loop: asyncio.AbstractEventLoop, client: httpx.AsyncClient
-) -> AsyncGenerator[None, None]:
+async def _keep_open(key: _Key, client: httpx.AsyncClient) -> AsyncGenerator[None, None]:
     """Hold the client open until the loop ends: `asyncio.run` closes generators that still wait."""
     try:
         async with client:
             yield
     finally:
-        _clients.pop(loop, None)
+        _clients.pop(key, None)
 
 
 async def read_body(response: httpx.Response) -> bytes:

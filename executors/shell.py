@@ -26,6 +26,8 @@ shell: Final = ExecutorDomain("shell")
 #: Bytes that each of stdout and stderr may have.
 OUTPUT_CAP: Final = 10_000_000
 _TAIL_CAP: Final = 2048
+#: Variables of this process that a command must not see: master keys, secrets, passwords in URLs, tokens (R10).
+_KEPT_BACK: Final = ("STRATAFLOW_MASTER_KEYS", "STRATAFLOW_SECRET_", "STRATAFLOW_DB", "STRATAFLOW_TOKEN")
 
 
 def _no_nul(text: str) -> str:
@@ -102,8 +104,9 @@ async def run(ctx: TaskContext, config: RunConfig) -> Json:
 
 
 def _environment(ctx: TaskContext, config: RunConfig) -> dict[str, str]:
+    ours = {name: value for name, value in os.environ.items() if not name.startswith(_KEPT_BACK)}
     return {
-        **os.environ,
+        **ours,
         "STRATAFLOW_IDEMPOTENCY_KEY": ctx.idempotency_key,
         "STRATAFLOW_INSTANCE_ID": ctx.instance_id,
         "STRATAFLOW_PATH": ctx.path,

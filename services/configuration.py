@@ -144,12 +144,21 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         about="Let Python's garbage collector run later, in the whole process.",
     ),
     Setting(
+        key="engine.egress",
+        kind="choice",
+        default="auto",
+        choices=("auto", "any", "public"),
+        flag="--egress",
+        about="Where `http.request` may go: `public` is public addresses and what is allowed; `auto` is `public` for "
+        "serve, `any` elsewhere.",
+    ),
+    Setting(
         key="engine.egress_allow",
         kind="list",
         default=(),
         flag="--egress-allow",
         metavar="NETWORK",
-        about="Private networks that webhooks may reach, such as 10.1.0.0/16.",
+        about="Private networks that webhooks and guarded requests may reach, such as 10.1.0.0/16.",
     ),
     *SERVER_SETTINGS,
     Setting(
@@ -241,6 +250,7 @@ def engine_fields(values: Mapping[str, Any]) -> dict[str, Any]:
         "missing_executor_s": seconds(values["engine.missing_executor"]),
         "notify": values["engine.notify"],
         "tune_gc": values["engine.tune_gc"],
+        "egress": values["engine.egress"],
         "egress_allow": tuple(" ".join(values["engine.egress_allow"]).replace(",", " ").split()),
         "log_attempts": values["log.attempts"],
     }

@@ -12,13 +12,14 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 if TYPE_CHECKING:
     from ..engine.catalog import Catalog
     from ..engine.config import EngineConfig
     from ..engine.feed import EventFeed
     from ..engine.workflow_engine import WorkflowEngine
+    from ..executors.egress import Egress
     from ..executors.registry import ExecutorRegistry
     from ..repositories.database import Database
     from .access.keys import KeyService
@@ -84,6 +85,8 @@ class Options:
     notify: bool = True
     tune_gc: bool = True
     egress_allow: tuple[str, ...] = ()
+    #: Where `http.request` may go; `auto`: anywhere, but not where definitions come from others (no local code).
+    egress: Literal["auto", "any", "public"] = "auto"
     log_attempts: bool = False
     #: What the process shows of itself; None: nothing, whatever the environment says.
     telemetry: TelemetryOptions | None = None
@@ -229,7 +232,7 @@ def make_registry(options: Options) -> ExecutorRegistry:
     from ..executors.builtin import default_registry
     from ..executors.plugins import domains_in, load_module
 
-    registry = default_registry(allow_local_code=options.allow_local_code)
+    registry = default_registry(allow_local_code=options.allow_local_code, egress=_egress(options))
     here = str(Path.cwd())
     if options.allow_local_code and not {"", here} & set(sys.path):
         sys.path.append(here)
@@ -237,6 +240,14 @@ def make_registry(options: Options) -> ExecutorRegistry:
         if not options.allow_local_code or domains_in(load_module(module)):
             registry.import_module(module)
     return registry
+
+
+def _egress(options: Options) -> Egress | None:
+    from ..engine.webhooks import egress_of
+
+    if options.egress == "any" or (options.egress == "auto" and options.allow_local_code):
+        return None
+    return egress_of(options.egress_allow or None)
 
 
 def offline(options: Options) -> WorkflowService:

@@ -111,6 +111,13 @@ def test_the_environment_is_extended(monkeypatch: pytest.MonkeyPatch) -> None:
     assert answer == ["engine", "after", "7", "0190-i", "a[1].b", "3", "0190-i/a[1].b"]
 
 
+def test_what_a_command_must_not_see_of_the_engines_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    hidden = ("MASTER_KEYS", "MASTER_KEYS_FILE", "SECRET_BANK", "DB", "DB_FILE", "TOKEN", "TOKEN_FILE")
+    for name in hidden:
+        monkeypatch.setenv(f"STRATAFLOW_{name}", "canary")
+    assert "canary" not in run({"command": "env", "parse": "text"})
+
+
 def test_the_working_directory(tmp_path: Path) -> None:
     assert run({"command": "pwd -P", "cwd": str(tmp_path), "parse": "text"}) == str(tmp_path.resolve())
 
