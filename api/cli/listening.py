@@ -22,6 +22,8 @@ __all__ = ["Front", "Server", "is_loopback", "listen", "trusted_proxies"]
 #: How long answers that are being given may take when the server stops; who waits for a run is cut off.
 HTTP_GRACE_S: Final = 5
 _BACKLOG: Final = 2048
+#: Bytes of a message that a client may send on a stream, whose own limit is lower: more is not even gathered.
+_LONGEST_MESSAGE: Final = 65_536
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)
@@ -128,6 +130,8 @@ class Server(uvicorn.Server):
             log_config=None,
             access_log=False,
             ws="websockets-sansio",
+            ws_max_size=_LONGEST_MESSAGE,
+            ws_per_message_deflate=False,
             server_header=False,
             timeout_graceful_shutdown=HTTP_GRACE_S,
             root_path=front.root_path,

@@ -55,7 +55,7 @@ _TokenFile = Annotated[
         rich_help_panel=_PANEL,
     ),
 ]
-_Hidden = Annotated[str | None, typer.Option("--server", hidden=True)]
+_Hidden = Annotated[str | None, typer.Option("--server", envvar="STRATAFLOW_SERVER", hidden=True)]
 _OPTIONS: Final[Mapping[str, Any]] = {_SERVER: _Server, _TOKEN: _Token, _FILE: _TokenFile}
 #: What was said later wins.
 _RANKS: Final = {"COMMANDLINE": 3, "PROMPT": 3, "ENVIRONMENT": 2, "DEFAULT_MAP": 1}
@@ -109,8 +109,12 @@ def without_server(function: Callable[..., Any], why: str) -> Callable[..., Any]
     """Let a command refuse `--server` in one sentence, which `why` ends."""
 
     def run(given: dict[str, Any], context: typer.Context) -> Any:
-        if given.pop(_SERVER) is not None and _rank(context, _SERVER) == _RANKS["COMMANDLINE"]:
+        named = given.pop(_SERVER) is not None
+        if named and _rank(context, _SERVER) == _RANKS["COMMANDLINE"]:
             raise UsageProblem(f"`{context.command_path}` takes no --server: {why}.")
+        if named and why == _DATABASE and _rank(context, "db") == 0 and not given.get(_NAMESPACES):
+            hint = "Name a database with --db, or take STRATAFLOW_SERVER away."
+            raise UsageProblem(f"`{context.command_path}` works on a database, and none is named.", hint=hint)
         return function(**given)
 
     return _extended(function, {_SERVER: _Hidden}, run)

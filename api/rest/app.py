@@ -25,7 +25,7 @@ from .limits import Walls
 from .metrics import watch
 from .problems import response_of
 from .rates import Rates
-from .routes import ROUTERS
+from .routes import ROUTERS, adhoc
 
 __all__ = ["PREFIX", "ServerLimits", "create_app"]
 
@@ -84,6 +84,7 @@ def create_app(
     for router in ROUTERS:
         require_guards(router.routes)
         app.include_router(router, prefix=PREFIX)
+    app.include_router(adhoc.root)
     app.add_exception_handler(HTTPException, _told)
     app.add_middleware(
         Walls,

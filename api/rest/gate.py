@@ -33,7 +33,18 @@ from .callers import Callers, Unknown
 from .problems import Refused, response_of
 from .rates import Rates
 
-__all__ = ["GATE", "KEYED", "NAMESPACES", "NEED", "PUBLIC", "Caller", "Gate", "GuardedRoute", "caller_of"]
+__all__ = [
+    "GATE",
+    "KEYED",
+    "NAMESPACES",
+    "NEED",
+    "PUBLIC",
+    "UNKEPT",
+    "Caller",
+    "Gate",
+    "GuardedRoute",
+    "caller_of",
+]
 
 log: Final = logging.getLogger("strataflow.api")
 #: Where a route's need stands in the OpenAPI document.
@@ -42,6 +53,8 @@ NEED: Final = "x-scope"
 PUBLIC: Final = "public"
 #: The need of a call that knows only from its body what it needs: a valid key first, the rest it asks for itself.
 KEYED: Final = "key"
+#: Where a route says that a secret goes through it: neither request nor answer leaves a trace.
+UNKEPT: Final = "x-unkept"
 #: What the walls put into each request.
 GATE: Final = "strataflow.gate"
 NAMESPACES: Final = "strataflow.namespaces"
@@ -78,9 +91,11 @@ class GuardedRoute(APIRoute):
         if not text:
             raise TypeError(f"the route {self.path} does not say what it needs")
         need = None if text in {PUBLIC, KEYED} else Need(*text.split(":"))
+        is_secret = (self.openapi_extra or {}).get(UNKEPT) is True
 
         async def handle(request: Request) -> Response:
             gate: Gate = request.scope[GATE]
+            request.scope[UNKEPT] = is_secret
             if text == KEYED:
                 return await gate.keyed(request, inner)
             return await gate.answer(request, need, inner)
@@ -169,6 +184,9 @@ class Gate:
             return await _answered(request, inner)
         if not 1 <= len(key) <= _KEY_LENGTH:
             raise Refused(400, "idempotency_key", f"an Idempotency-Key has 1 to {_KEY_LENGTH} characters.")
+        if request.scope.get(UNKEPT):
+            detail = "a secret goes through this call: nothing of it is kept, so it takes no Idempotency-Key."
+            raise Refused(400, "idempotency_key", detail, hint="Leave the header out.")
         database, owner = caller.services.database, caller.principal.key_id or "-"
         print_of = hashlib.sha256(f"{request.method} {request.url.path}?{request.url.query}\n".encode())
         print_of.update(await request.body())
@@ -206,7 +224,7 @@ class Gate:
             "key_id": caller.principal.key_id,
             "who": caller.principal.who,
             "action": action,
-            "target": f"{request.scope.get('method', 'WEBSOCKET')} {request.url.path} {what}".rstrip()[:500],
+            "target": f"{request.scope.get('method', 'WEBSOCKET')} {_as_sent(request)} {what}".rstrip()[:500],
             "outcome": outcome,
             "status": status,
             "request_id": request.state.request_id,
@@ -214,6 +232,12 @@ class Gate:
         database = caller.services.database
         audit = self._audits.setdefault(database, AuditLog(database))
         await run_in_threadpool(audit.write, entry)
+
+
+def _as_sent(request: HTTPConnection) -> str:
+    """The path with its percent signs: no character of it can be mistaken, or is one that a database refuses."""
+    raw: bytes = request.scope.get("raw_path") or request.url.path.encode()
+    return raw.decode("ascii", "backslashreplace").replace("\x00", "%00")
 
 
 async def _answered(request: Request, inner: _Handler) -> Response:

@@ -28,6 +28,7 @@ _STATUS: Final = {
     "definition": 422,
     "inputs": 422,
     "request": 422,
+    "schedule": 422,
     "payload": 422,
     "expression": 422,
     "not_found": 404,

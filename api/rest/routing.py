@@ -22,7 +22,7 @@ from typing_extensions import TypeVar
 from ...engine.cron_fields import InvalidSchedule
 from ...engine.durations import parse_duration
 from ...engine.errors import DefinitionError, InputError, PayloadError, Problem, RequestError
-from .gate import NEED, Caller, GuardedRoute, caller_of
+from .gate import NEED, UNKEPT, Caller, GuardedRoute, caller_of
 from .problems import MEDIA_TYPE, Refused
 
 __all__ = [
@@ -161,9 +161,12 @@ def router_of(tag: str) -> APIRouter:
     )
 
 
-def needs(scope: str) -> dict[str, Any]:
-    """What a route's decorator is given: the scope in its OpenAPI entry, which is also what the gate asks for."""
-    return {NEED: scope}
+def needs(scope: str, *, secret: bool = False) -> dict[str, Any]:
+    """What a route's decorator is given: the scope in its OpenAPI entry, which is also what the gate asks for.
+
+    `secret` says that a secret goes through it, so that nothing of it is kept for repeated requests.
+    """
+    return {NEED: scope, UNKEPT: True} if secret else {NEED: scope}
 
 
 # --- pages

@@ -490,6 +490,6 @@ def test_a_run_that_is_there_already_is_refused_and_stays_as_it_is(db_url: str) 
 
 
 def same_again(tables: dict[str, list[tuple[Any, ...]]]) -> dict[str, list[tuple[Any, ...]]]:
-    """Leave out the second column of the journal, its numbers."""
+    """Leave out the second column of the journal, its numbers, and how far the feed has been deleted."""
     journal = sorted(((row[0], *row[2:]) for row in tables["journal"]), key=repr)
-    return {**tables, "journal": journal}
+    return {**tables, "journal": journal, "notices": [row for row in tables["notices"] if row[0] != 0]}

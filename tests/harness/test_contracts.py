@@ -26,6 +26,8 @@ PLANTED = {
     "executors/planted_text.py": ("expressions", "import jinja2.sandbox\n"),
     "engine/planted_terminal.py": ("terminal", "import rich.table\n"),
     "api/planted_trace.py": ("telemetry", "from opentelemetry import trace\n"),
+    "services/planted_http.py": ("http", "from fastapi import Request\n"),
+    "api/rest/planted_graph.py": ("graphql", "import strawberry\n"),
 }
 
 
@@ -36,6 +38,9 @@ def copy(tmp_path: Path) -> Path:
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "__init__.py").write_text("")
         (tmp_path / folder / "planted.py").write_text("")
+    for part in ("cli", "graphql", "live", "rest"):
+        (tmp_path / "api" / part).mkdir()
+        (tmp_path / "api" / part / "__init__.py").write_text("")
     (tmp_path / "facade" / "__main__.py").write_text("")
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     return tmp_path
@@ -72,7 +77,10 @@ def test_owners_may_use_what_they_own(copy: Path) -> None:
     (copy / "engine" / "graph.py").write_text("import networkx\n")
     (copy / "engine" / "cron.py").write_text("import apscheduler\n")
     (copy / "repositories" / "tables.py").write_text("import sqlmodel, psycopg\n")
-    (copy / "api" / "cli.py").write_text("import typer\nimport strataflow\nfrom ..engine import graph\n")
+    (copy / "api" / "cli" / "run.py").write_text(
+        "import typer\nimport strataflow\nfrom ...engine import graph\n"
+    )
+    (copy / "api" / "graphql" / "query.py").write_text("import strawberry\nimport fastapi\n")
     assert broken(copy) == set()
 
 

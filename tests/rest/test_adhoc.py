@@ -11,7 +11,6 @@ import httpx
 import pytest
 
 from strataflow.api.rest.app import ServerLimits, create_app
-from strataflow.api.rest.routes import adhoc
 from strataflow.repositories.migrate import upgrade
 from strataflow.services.container import Options
 from strataflow.services.namespaces import Namespaces
@@ -32,8 +31,6 @@ def served(request: pytest.FixtureRequest, db_url: str, tmp_path: Path) -> Itera
     upgrade(db_url)
     options = Options(executes=True, allow_local_code=False, create=True, grace_s=1.0)
     app = create_app(Namespaces({"main": db_url}, options), limits=ServerLimits(rate=0))
-    if "/tasks/run/ad_hoc" not in {getattr(route, "path", "") for route in app.routes}:
-        app.include_router(adhoc.root)
     limits = httpx.Limits(max_connections=200)
     with listening(app) as address, httpx.Client(base_url=address, timeout=60, limits=limits) as client:
         api = Served(client, {"main": db_url})

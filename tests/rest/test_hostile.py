@@ -14,6 +14,7 @@ from tests.rest.test_gate import filled
 
 #: Percent-encoded.
 PATHS = (
+    "%00",
     "%01",
     "%F0%9F%A4%A1",
     "%ED%A0%80",

@@ -32,7 +32,9 @@ router: Final = router_of("access")
 KeyId = Annotated[str, Path(alias="id", description="A key's id.")]
 
 
-@router.post("/keys", status_code=201, openapi_extra=needs("admin:keys"), response_model=models.NewKey)
+@router.post(
+    "/keys", status_code=201, openapi_extra=needs("admin:keys", secret=True), response_model=models.NewKey
+)
 def create_key(body: models.KeyWish, caller: Called) -> dict[str, Any]:
     """Make a key. The token is in this answer and in no other."""
     return _made(_keys(caller).create(body.name, body.scopes, _lifetime(body.expires_in)))
@@ -54,7 +56,10 @@ def get_key(key_id: KeyId, caller: Called) -> dict[str, Any]:
 
 
 @router.post(
-    "/keys/{id}/rotate", status_code=201, openapi_extra=needs("admin:keys"), response_model=models.NewKey
+    "/keys/{id}/rotate",
+    status_code=201,
+    openapi_extra=needs("admin:keys", secret=True),
+    response_model=models.NewKey,
 )
 def rotate_key(key_id: KeyId, body: models.Rotation, caller: Called) -> dict[str, Any]:
     """Make a key that takes another's place; both are good while they overlap."""

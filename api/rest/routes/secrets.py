@@ -40,7 +40,9 @@ def list_secrets(caller: Called, size: Size = 100, after: After = None) -> Page[
     return page_of(found, size, asdict, lambda each: cursor_of(each.name))
 
 
-@router.put("/secrets/{name}", openapi_extra=needs("admin:secrets"), response_model=models.Secret)
+@router.put(
+    "/secrets/{name}", openapi_extra=needs("admin:secrets", secret=True), response_model=models.Secret
+)
 def put_secret(name: Name, body: models.SecretWish, caller: Called) -> dict[str, Any]:
     """Store a value, or another in its place; runs use it a few seconds later. Sealed with the master key."""
     with vault_errors():

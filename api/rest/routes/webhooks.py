@@ -6,11 +6,10 @@ from dataclasses import asdict
 from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
-from fastapi import Depends, Header, Path, Query
+from fastapi import Path, Query
 
 from ....services.webhooks import NewWebhook, WebhookSpec
 from ..models import webhooks as models
-from ..problems import Refused
 from ..routing import (
     After,
     Called,
@@ -33,21 +32,11 @@ DeliveryId = Annotated[UUID, Path(alias="id", description="A delivery's id, the 
 State = Literal["pending", "delivered", "dead"]
 
 
-def _shown_once(
-    key: Annotated[str | None, Header(alias="Idempotency-Key", include_in_schema=False)] = None,
-) -> None:
-    """An answer with a secret is not kept, so it cannot be given again."""
-    if key is not None:
-        detail = "the answer to this call holds a secret and is not kept."
-        raise Refused(400, "idempotency_key", detail, hint="Leave Idempotency-Key out.")
-
-
 @router.post(
     "/webhooks",
     status_code=201,
-    openapi_extra=needs("admin:webhooks"),
+    openapi_extra=needs("admin:webhooks", secret=True),
     response_model=models.NewWebhook,
-    dependencies=[Depends(_shown_once)],
 )
 def create_webhook(body: models.WebhookWish, caller: Called) -> dict[str, Any]:
     """Make a webhook. Its signing secret is in this answer and in no other."""
@@ -98,9 +87,8 @@ def disable_webhook(name: Name, caller: Called) -> dict[str, Any]:
 @router.post(
     "/webhooks/{name}/rotate",
     status_code=201,
-    openapi_extra=needs("admin:webhooks"),
+    openapi_extra=needs("admin:webhooks", secret=True),
     response_model=models.NewWebhook,
-    dependencies=[Depends(_shown_once)],
 )
 def rotate_webhook_secret(name: Name, body: models.SecretRotation, caller: Called) -> dict[str, Any]:
     """Make a new signing secret; it is in this answer and in no other. Both sign while they overlap."""
