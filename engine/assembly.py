@@ -87,14 +87,7 @@ class Parts:
         told = [each for each in watching if each is not None]
         self._observers = Observers(*told) if told else None
         self.scheduler = self._make_scheduler(registry)
-        self.heartbeat = Heartbeat(
-            config=config,
-            database=self.database,
-            url=url,
-            release=_release(),
-            executors=self.scheduler.executors,
-            on_loss=self._lost,
-        )
+        self.heartbeat = self._join(url)
         self.writer = GroupCommitWriter(
             url, self.plans, self._membership, self.scheduler.executors, self.scheduler
         )
@@ -123,6 +116,20 @@ class Parts:
         self.beside: tuple[Loop, ...] = ()
         self.loop_thread = _LoopThread()
         self.probe = Probe(self)
+
+    def _join(self, url: DatabaseUrl) -> Heartbeat:
+        try:
+            return Heartbeat(
+                config=self.config,
+                database=self.database,
+                url=url,
+                release=_release(),
+                executors=self.scheduler.executors,
+                on_loss=self._lost,
+            )
+        except BaseException:  # nobody will stop what has not begun
+            self.database.close()
+            raise
 
     def _make_spans(self) -> SpanSender | None:
         if self.config.tracing is None:

@@ -90,7 +90,11 @@ class Heartbeat:
             executors=tuple(sorted(self._advertised)),
             slots=self._config.slots if self._config.executes else 0,
         )
-        engines.register(self._database, row, member.lease.ttl)
+        try:
+            engines.register(self._database, row, member.lease.ttl)
+        except BaseException:
+            member.close()
+            raise
         member.renewed(begun)
         self._renewed_at = begun
         return member
