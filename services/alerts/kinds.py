@@ -142,7 +142,7 @@ KINDS: Final = {
             "long_transaction",
             "A transaction is open for long: it holds back the event feed, and vacuum.",
             "warning",
-            (Field("age", "duration", "5m", "So long."), _clear("0s")),
+            (Field("age", "duration", "5m", "So long."), _clear()),
         ),
         Kind(
             "unhealthy_executor",
@@ -152,7 +152,7 @@ KINDS: Final = {
                 _pattern("executors"),
                 Field("every", "duration", "1m", "How often it is asked."),
                 Field("timeout", "duration", "5s", "No answer for so long is bad, too.", 0.01, 60),
-                _clear("0s"),
+                _clear("2m"),
             ),
             own=True,
         ),
@@ -170,13 +170,13 @@ KINDS: Final = {
             "no_engine",
             "There is work, and no engine to do it.",
             "critical",
-            (_hold("30s"), _clear("0s")),
+            (_hold("30s"), _clear("30s")),
         ),
         Kind(
             "stuck_loop",
             "A loop of a process does not come round.",
             "critical",
-            (Field("age", "duration", "1m", "For so long."), _clear("0s")),
+            (Field("age", "duration", "1m", "For so long."), _clear("30s")),
             own=True,
         ),
     )

@@ -209,7 +209,7 @@ def test_an_old_queue_and_a_deep_one(watched: Watched) -> None:
 
 def test_an_engine_that_ended_uncleanly(watched: Watched) -> None:
     watched.only("engine_offline", "no_engine")
-    watched.rule("no_engine", hold="0s")
+    watched.rule("no_engine", hold="0s", clear_after="0s")
     flow = watched.flow
     flow.open(executes=False)
     lost = flow.engine.parts.engine_id
