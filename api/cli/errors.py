@@ -4,7 +4,7 @@
 |---|---|
 | 0 | done, completed |
 | 1 | the instance failed or was cancelled; or something went wrong that is not the caller's |
-| 2 | bad usage, invalid definition or inputs, not found |
+| 2 | bad usage, invalid definition or inputs, not found, not allowed at the server |
 | 130 | interrupted; what was started goes on later |
 """
 
@@ -41,7 +41,17 @@ INTERRUPTED: Final = 130
 
 #: Codes of engine errors that are the caller's. By name, so that no engine is imported for a usage error.
 _USAGE_CODES: Final = frozenset(
-    {"definition", "expression", "inputs", "not_found", "payload", "request", "schedule"}
+    {
+        "definition",
+        "expression",
+        "forbidden",
+        "inputs",
+        "not_found",
+        "payload",
+        "request",
+        "schedule",
+        "unauthenticated",
+    }
 )
 
 

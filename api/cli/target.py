@@ -106,13 +106,21 @@ def with_server(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def without_server(function: Callable[..., Any], why: str) -> Callable[..., Any]:
-    """Let a command refuse `--server` in one sentence, which `why` ends."""
+    """Let a command refuse `--server` in one sentence, which `why` ends.
+
+    One that works on a database does not take the default one either where the environment names a server.
+    """
 
     def run(given: dict[str, Any], context: typer.Context) -> Any:
         named = given.pop(_SERVER) is not None
         if named and _rank(context, _SERVER) == _RANKS["COMMANDLINE"]:
             raise UsageProblem(f"`{context.command_path}` takes no --server: {why}.")
-        if named and why == _DATABASE and _rank(context, "db") == 0 and not given.get(_NAMESPACES):
+        if (
+            named
+            and why == _DATABASE
+            and _rank(context, "db") == 0
+            and not given.get("set_server_namespaces")
+        ):
             hint = "Name a database with --db, or take STRATAFLOW_SERVER away."
             raise UsageProblem(f"`{context.command_path}` works on a database, and none is named.", hint=hint)
         return function(**given)

@@ -19,7 +19,7 @@ from urllib.parse import quote, urlsplit
 import httpx
 
 from ...engine.errors import DatabaseUnavailable, EngineError, QueueFull, RequestError
-from .problems import NotUnderstood, TooFast, error_of
+from .problems import NotUnderstood, Unreached, error_of
 
 __all__ = ["PREFIX", "Remote", "Target", "at", "server_url"]
 
@@ -176,27 +176,27 @@ class Remote:
         content: bytes | None = None,
         patience_s: float = _PATIENCE_S,
     ) -> httpx.Response:
-        began, pause, tries = time.monotonic(), _PAUSE_S, 0
+        request = self._client.build_request(
+            method, path.lstrip("/"), params=_params(query or {}), headers=headers, content=content
+        )
+        until, pause, tries = time.monotonic() + patience_s, _PAUSE_S, 0
         while True:
+            soon = pause if time.monotonic() + pause <= until else None
             try:
-                response = self._client.request(
-                    method, path.lstrip("/"), params=_params(query or {}), headers=headers, content=content
-                )
+                response = self._client.send(request)
             except httpx.TransportError as exc:
-                safe = method == "GET" or "Idempotency-Key" in (headers or {})
-                arrived = not isinstance(exc, httpx.ConnectError | httpx.ConnectTimeout)
-                if (arrived and not safe) or time.monotonic() - began + pause > patience_s:
-                    raise self._unreachable(exc) from exc
-                self._sleep(pause)
-                pause = min(2 * pause, _LONGEST_S)
-                continue
-            if response.is_success or response.status_code == 304:
-                return response
-            error, tries = error_of(response.status_code, response.content, self.url), tries + 1
-            later = _later(response, error)
-            if later is None or tries >= _TRIES:
+                error, later = self._unreachable(exc), soon if _may_repeat(request, exc) else None
+            else:
+                if response.is_success or response.status_code == 304:
+                    return response
+                tries += 1
+                error = error_of(response.status_code, response.content, self.url)
+                away = isinstance(error, Unreached) and _may_repeat(request)
+                later = soon if away else _later(response, error, tries)
+            if later is None:
                 raise error
             self._sleep(later)
+            pause = min(2 * pause, _LONGEST_S)
 
     def _unreachable(self, exc: httpx.TransportError) -> EngineError:
         reason = str(exc) or type(exc).__name__
@@ -235,11 +235,16 @@ def _written(body: Any) -> bytes:
         raise RequestError(f"what is sent is no JSON: {exc}.") from exc
 
 
-def _later(response: httpx.Response, error: EngineError) -> float | None:
+def _may_repeat(request: httpx.Request, exc: httpx.TransportError | None = None) -> bool:
+    """Whether a call may be sent again: it changes nothing, or nothing twice, or it cannot have arrived."""
+    if request.method == "GET" or "idempotency-key" in request.headers:
+        return True
+    return isinstance(exc, httpx.ConnectError | httpx.ConnectTimeout)
+
+
+def _later(response: httpx.Response, error: EngineError, tries: int) -> float | None:
     """In how many seconds the same call may be tried again; None: never."""
     text = response.headers.get("retry-after", "")
-    if isinstance(error, QueueFull) or not (
-        isinstance(error, TooFast) or response.status_code in {409, 429, 503}
-    ):
+    if tries >= _TRIES or isinstance(error, QueueFull) or response.status_code not in {409, 429, 503}:
         return None
     return min(float(text), _LATER_S) if text.isdecimal() else None

@@ -10,11 +10,22 @@ from typing import Any, Final, cast
 from ...engine import errors
 from ...engine.errors import EngineError, Problem
 
-__all__ = ["Forbidden", "NotUnderstood", "ServerFailed", "TooFast", "Unauthenticated", "error_of"]
+__all__ = [
+    "Forbidden",
+    "NotUnderstood",
+    "ServerFailed",
+    "TooFast",
+    "Unauthenticated",
+    "Unreached",
+    "error_of",
+]
 
 _HOW: Final = (
     "Put one into STRATAFLOW_TOKEN, or name a file with --token-file; `strataflow keys create` makes it."
 )
+_LATER: Final = "It may be starting; try again."
+#: What a balancer answers whose server is away.
+_GATEWAY: Final = frozenset({502, 503, 504})
 _NAMED: Final = re.compile(r"definition '(.*)' has \d+ problem")
 
 
@@ -40,6 +51,10 @@ class ServerFailed(EngineError):
     """Raised for an error of the server's own; the message has the id under which its log knows it."""
 
     code = "server"
+
+
+class Unreached(errors.DatabaseUnavailable):
+    """Raised when something answers in the server's place."""
 
 
 class NotUnderstood(EngineError):
@@ -85,6 +100,10 @@ def error_of(status: int, body: bytes, url: str) -> EngineError:
     """The error that an answer tells of; `url` is the server's, for answers that are not its."""
     problem = _object(body)
     if problem is None or "code" not in problem:
+        if status in _GATEWAY:
+            return Unreached(
+                f"what stands at {url} does not reach a server: it answers {status}.", hint=_LATER
+            )
         return NotUnderstood(
             f"{url} answers {status}, and not as Strataflow does.",
             hint="Is it the address of `strataflow serve`, without /api/v1?",
@@ -106,7 +125,9 @@ def _error(code: str, detail: str, hint: str | None, problems: Sequence[Problem]
     if code in _PLAIN:
         return _PLAIN[code](detail, hint=hint)
     if code in _POINTING:
-        return _POINTING[code](detail, pointer=pointer, **({"hint": hint} if hint else {}))
+        found = _POINTING[code](detail, pointer=pointer)
+        found.hint = hint
+        return found
     if code in _MANY:
         return _MANY[code](detail, problems)
     lines = "".join(f"\n  {each}" for each in problems if each.message not in detail)

@@ -400,7 +400,7 @@ def access(site: Site) -> None:
     site("secrets", "set", "bank", stdin="s3cr3t\n")
     site("secrets", "set", "bank", "--json", stdin="other")
     site("secrets", "set", "no good", stdin="x", code=2)
-    site("secrets", "set", "empty", stdin="", code=2)
+    site("secrets", "set", "empty", stdin="", code=2, noted=False)
     site("secrets", "list")
     site("secrets", "list", "--json")
     site("secrets", "delete", "bank")
@@ -436,7 +436,8 @@ def access(site: Site) -> None:
     "alerts reset-rule",
 )
 def alerts(site: Site) -> None:
-    failed = site.start(flow(site, "a.failed", {"a": FAIL}))
+    failed = "a.failed"
+    site.start(flow(site, failed, {"a": FAIL}))
     raised = until(lambda: site("alerts", "list", "--subject", failed, "--json", noted=False).json)
     for json in ((), ("--json",)):
         site("alerts", "show", raised[0]["id"], *json)
