@@ -21,6 +21,7 @@ __all__ = ["router"]
 
 router: Final = router_of("instances")
 Id = Annotated[str, Path(alias="id", description="An instance's id.")]
+Named = Annotated[Operation, Path(description="What is done to each of them.")]
 Operation = Literal["cancel", "terminate", "pause", "resume", "retry"]
 #: Transactions of one call that deletes.
 _BATCHES: Final = 20
@@ -36,7 +37,7 @@ _DONE: Final[dict[str, Any]] = {
     openapi_extra=needs("operate:instances"),
     response_model=models.BulkResult,
 )
-def bulk_operate(operation: Operation, body: models.Bulk, caller: Called, size: Size = 100) -> dict[str, Any]:
+def bulk_operate(operation: Named, body: models.Bulk, caller: Called, size: Size = 100) -> dict[str, Any]:
     """Do something to all runs that match, at most `limit` of them; ask again while `more` is true."""
     found = caller.services.operations.bulk(
         operation, _meant(body), why_of(caller, body.reason, f"bulk {operation}")
