@@ -37,6 +37,8 @@ class Look:
     explainer: Explainer | None = None
     #: The engine of this process, for what only it can see.
     engine: WorkflowEngine | None = None
+    #: Its connections in use, and at most, by pool.
+    pools: Mapping[str, tuple[int, int]] = field(default_factory=dict[str, tuple[int, int]])
     #: Findings by rule; a rule that is not in it could not be looked at.
     found: dict[str, list[Finding]] = field(default_factory=dict[str, list[Finding]])
 

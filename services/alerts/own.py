@@ -31,8 +31,9 @@ class OwnFacts:
         engine = look.engine
         if engine is None:
             return
+        for rule in look.of("connection_pool"):
+            look.found[rule.name] = _pools(look, engine.parts.engine_id, rule)
         rules: dict[str, Callable[[WorkflowEngine, Rule], list[Finding]]] = {
-            "connection_pool": _pools,
             "stuck_loop": _loops,
             "unhealthy_executor": self._executors,
         }
@@ -65,9 +66,9 @@ def _unhealthy(engine: WorkflowEngine, name: str, answer: str) -> Finding:
     return Finding(_PLACE.format(name, me), text, {"executor": name, "engine": me, "answer": said})
 
 
-def _pools(engine: WorkflowEngine, rule: Rule) -> list[Finding]:
-    me, found = engine.parts.engine_id, list[Finding]()
-    for pool, (used, most) in engine.database.connections().items():
+def _pools(look: Look, me: str, rule: Rule) -> list[Finding]:
+    found: list[Finding] = []
+    for pool, (used, most) in look.pools.items():
         if most == 1 or used < most * rule.settings["share"]:
             continue  # the one connection that writes to a file is in use whenever something is written
         text = (

@@ -108,8 +108,9 @@ class Watch:
     # --- each for itself
 
     def _look_at_myself(self) -> None:
-        me = self._engine.parts.engine_id
+        me, pools = self._engine.parts.engine_id, self._database.connections()
         look = self._begin(_OWN, me)
+        look.pools = pools  # as they were before this had to wait for one itself
         _careful(self._own.look, look)
         if any(look.found.values()) or any(look.open.values()):
             self._write(look, _OWN, me)
