@@ -21,8 +21,8 @@ __all__ = ["router"]
 
 router: Final = router_of("instances")
 Id = Annotated[str, Path(alias="id", description="An instance's id.")]
-Named = Annotated[Operation, Path(description="What is done to each of them.")]
 Operation = Literal["cancel", "terminate", "pause", "resume", "retry"]
+Named = Annotated[Operation, Path(description="What is done to each of them.")]
 #: Transactions of one call that deletes.
 _BATCHES: Final = 20
 _DONE: Final[dict[str, Any]] = {
