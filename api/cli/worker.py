@@ -54,7 +54,9 @@ def worker(
         raise UsageProblem(
             "--metrics-port is for one engine.", hint="Start workers one by one, each with a port of its own."
         )
-    options = make_options(db, imports, settings, create=True, executes=True, telemetry=telemetry)
+    options = make_options(
+        db, imports, settings, create=True, executes=True, watches=True, telemetry=telemetry
+    )
     log = settings["log.format"], settings["log.level"]
     show_log(*log)
     if engines > 1:
