@@ -7,16 +7,19 @@ that before the file of settings; two of the same rank contradict each other.
 from __future__ import annotations
 
 import inspect
+import ipaddress
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, cast
+from urllib.parse import urlsplit
 
 import typer
 
 from .errors import UsageProblem
+from .output import note
 
 if TYPE_CHECKING:
     from ...services.remote.client import Target
@@ -143,7 +146,9 @@ def _working_at(
             "--server and --db" if server == _RANKS["COMMANDLINE"] else "STRATAFLOW_SERVER and STRATAFLOW_DB"
         )
         raise UsageProblem(f"{names} contradict each other.", hint="Name a server, or a database.")
-    known = _chosen.set(_target(url, token, file, context))
+    target = _target(url, token, file, context)
+    _warn(target)
+    known = _chosen.set(target)
     try:
         yield
     finally:
@@ -166,6 +171,23 @@ def _target(url: str, token: str | None, file: Path | None, context: typer.Conte
         return Target(server_url(url), token)
     except RequestError as exc:
         raise UsageProblem(f"--server: {exc.message}", hint=exc.hint) from exc
+
+
+def _warn(target: Target) -> None:
+    """Say so when a token goes over the network for everybody to read."""
+    parts = urlsplit(target.url)
+    if target.token is None or parts.scheme == "https" or _is_this_machine(parts.hostname or ""):
+        return
+    note(f"warning: the token goes to {target.url} unencrypted; https:// keeps it secret.")
+
+
+def _is_this_machine(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _read(file: Path) -> str:

@@ -239,3 +239,10 @@ def test_logs_are_followed_to_the_end(client: Client) -> None:
     client("signal", one, "go")
     process.communicate(timeout=40)
     assert process.returncode == 0
+
+
+def test_a_token_that_everybody_can_read_is_told(client: Client) -> None:
+    ran = client("list", "--server", "http://server.invalid", code=1)
+    assert "warning: the token goes to http://server.invalid unencrypted" in ran.err
+    assert "does not answer" in ran.err
+    assert "unencrypted" not in client("list").err
