@@ -110,7 +110,7 @@ def _error(problem: Problem) -> dict[str, str]:
 
 def _of_engine(exc: EngineError) -> Refused:
     problems = exc.problems if isinstance(exc, DefinitionError | InputError) else ()
-    detail = exc.message.partition("\n")[0] if problems else exc.message
+    detail = exc.message.partition("\n")[0].removesuffix(":") + "." if problems else exc.message
     pointer: str = getattr(exc, "pointer", "")
     if pointer:
         problems = (Problem(pointer, exc.code, exc.message, exc.hint),)
