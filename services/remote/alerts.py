@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Final
 
+from ...engine.errors import NotFound
+from ...repositories.readmodels import uuid_text
 from ..alerts.model import AlertView, Rule
 from .client import Remote, at
 from .records import revive
@@ -36,7 +38,7 @@ class RemoteRules:
         severity: str | None = None,
         settings: Mapping[str, Any] | None = None,
     ) -> Rule:
-        """Set a rule, all of it; who it was is the token's owner. Raises InputError."""
+        """Set a rule, all of it; who it was is the token's owner. Raises RequestError."""
         del who
         body = {"kind": kind, "enabled": enabled, "severity": severity, "settings": dict(settings or {})}
         return revive(Rule, self._remote.send("PUT", at("alerts", "rules", name), body))
@@ -70,14 +72,23 @@ class RemoteAlerts:
 
     def get(self, alert_id: str) -> AlertView:
         """One alert. Raises NotFound."""
-        return revive(AlertView, self._remote.get(at("alerts", alert_id)))
+        return revive(AlertView, self._remote.get(at("alerts", _known(alert_id))))
 
     def acknowledge(self, alert_id: str, who: str) -> AlertView:
         """Say that somebody sees to it; who is the token's owner. Raises NotFound, Conflict."""
         del who
-        return revive(AlertView, self._remote.send("POST", at("alerts", alert_id, "acknowledge")))
+        return revive(AlertView, self._remote.send("POST", at("alerts", _known(alert_id), "acknowledge")))
 
     def resolve(self, alert_id: str, who: str) -> AlertView:
         """Say that it is over; who is the token's owner. Raises NotFound, Conflict."""
         del who
-        return revive(AlertView, self._remote.send("POST", at("alerts", alert_id, "resolve")))
+        return revive(AlertView, self._remote.send("POST", at("alerts", _known(alert_id), "resolve")))
+
+
+def _known(alert_id: str) -> str:
+    """The id of an alert. Raises NotFound for what is none, in the words of a database."""
+    found = uuid_text(alert_id)
+    if found is None:
+        hint = "`strataflow alerts list --all` shows what there is."
+        raise NotFound(f"there is no alert {alert_id[:80]}.", hint=hint)
+    return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Final, cast
 
 from ...engine import errors
@@ -139,6 +140,11 @@ def _definition(detail: str, problems: Sequence[Problem]) -> EngineError:
     return errors.DefinitionError(problems, name=named.group(1) if named else None)
 
 
+def _inputs(_: str, problems: Sequence[Problem]) -> EngineError:
+    """What is wrong with a body stands there where it stands in what a service is given."""
+    return errors.InputError([replace(each, pointer=each.pointer.removeprefix("/body")) for each in problems])
+
+
 #: Errors that say where; and those whose words are made anew.
 _POINTING: Final[dict[str, Callable[..., EngineError]]] = {
     "payload": errors.PayloadError,
@@ -146,7 +152,7 @@ _POINTING: Final[dict[str, Callable[..., EngineError]]] = {
 }
 _MANY: Final[dict[str, Callable[[str, Sequence[Problem]], EngineError]]] = {
     "definition": _definition,
-    "inputs": lambda _, problems: errors.InputError(problems),
+    "inputs": _inputs,
     "illegal_transition": lambda detail, _: _Illegal(detail),
     "too_many_requests": lambda detail, _: TooFast(detail),
 }

@@ -23,7 +23,8 @@ _MASKS: Final = (
     (re.compile(r"\b\d\d:\d\d:\d\d(?:\.\d+)?\b"), "<clock>"),
     (re.compile(r"\b\d+(?:\.\d+)? (?:ms|min|s|h)\b"), "<time>"),
     (re.compile(r"sf1\.[\w.-]+|whsec_\S+"), "<token>"),
-    (re.compile(r" \(tests\)"), ""),  # a server adds the key's name
+    # who did something, at a server with the key's name
+    (re.compile(rf" \((?:tests|{re.escape(getpass.getuser())})\)"), ""),
     (re.compile(rf"\b{re.escape(getpass.getuser())}\b|\btests\b"), "<who>"),
     (re.compile(r"--(?:db|server) \S+"), "<place>"),
     (re.compile(r"^ *\d+(?=  <clock>)", re.MULTILINE), "<seq>"),
@@ -102,7 +103,15 @@ def worker(cli: Cli) -> Iterator[None]:
     process = cli.spawn("worker")
     assert process.stderr is not None
     assert "works" in process.stderr.readline()
-    yield
+    said: list[str] = []
+    reader = threading.Thread(target=said.extend, args=(process.stderr,))
+    reader.start()
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait(30)
+        reader.join()
 
 
 @contextmanager

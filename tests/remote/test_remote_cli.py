@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import typer
 
+from strataflow.api import cli
 from strataflow.api.cli import app
 from strataflow.api.cli.target import LOCAL
 from strataflow.repositories.migrate import upgrade
@@ -53,6 +55,7 @@ def compare(sites: tuple[Site, Site], name: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(180)  # alerts are looked for every 15 s, and two sites wait for that
 @pytest.mark.parametrize("name", sorted(SCENARIOS))
 def test_a_server_answers_as_a_database_does(files: tuple[Site, Site], name: str) -> None:
     compare(files, name)
@@ -62,6 +65,16 @@ def test_a_server_answers_as_a_database_does(files: tuple[Site, Site], name: str
 @pytest.mark.parametrize("name", ["life_cycle", "queues", "running"])
 def test_a_server_on_postgres_answers_as_postgres_does(postgres: tuple[Site, Site], name: str) -> None:
     compare(postgres, name)
+
+
+def test_no_command_opens_a_database_beside_the_door() -> None:
+    """Who opens one by themselves would take no notice of `--server`."""
+    opening = re.compile(
+        r"services\.container import [^\n]*\b(?:reading|running)\b|container\.(?:reading|running)\("
+    )
+    folder = Path(cli.__file__).parent
+    found = {path.name for path in folder.glob("*.py") if opening.search(path.read_text(encoding="utf-8"))}
+    assert found == {"door.py", "worker.py"}
 
 
 def commands(group: Any, before: str = "") -> Iterator[tuple[str, Any]]:
