@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from ...engine.errors import Conflict, InputError, NotFound, Problem
+from ...engine.errors import Conflict, NotFound, Problem, RequestError
 from ...engine.outputs import iso
 from ...engine.problems import suggestion
 from ...engine.translate import engine_errors
@@ -55,7 +55,7 @@ class RuleBook:
     ) -> Rule:
         """Set a rule: all of it; what is not given is as the kind has it. A new name needs a kind.
 
-        Raises InputError, and Conflict when there are too many.
+        Raises RequestError, and Conflict when there are too many.
         """
         own = name if name in KINDS else kind
         problems = _problems(name, kind, severity)
@@ -66,7 +66,7 @@ class RuleBook:
             full = {}
             problems.append(_kind_problem(own))
         if problems or own is None:
-            raise InputError(problems)
+            raise _refused(problems)
         text = json.dumps(full, ensure_ascii=False, sort_keys=True)
         row = RuleRow(name, own, int(enabled), severity or KINDS[own].severity, text, 0, who)
         with engine_errors(), self._database.write() as session:
@@ -116,6 +116,12 @@ def _shipped(name: str) -> Rule:
     kind = KINDS[name]
     settings, _ = checked_settings(kind, {})
     return Rule(name, name, True, kind.severity, settings, default=True, about=kind.about)
+
+
+def _refused(problems: Sequence[Problem]) -> RequestError:
+    """All that is wrong in one sentence; the place and the advice are those of the first."""
+    said = "; ".join(problem.message for problem in problems)
+    return RequestError(f"{said}.", pointer=problems[0].pointer, hint=problems[0].hint or None)
 
 
 def _problems(name: str, kind: str | None, severity: str | None) -> list[Problem]:

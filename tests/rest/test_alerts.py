@@ -112,7 +112,7 @@ def test_what_is_wrong_with_a_rule_is_said(
 
 def test_odd_questions_are_answered(api: Served, token: str) -> None:
     api("GET", "/alerts/01a1fe57-6bb5-723e-bbbc-08af5f4f31d8", token=token, status=404)
-    api("GET", "/alerts/nothing", token=token, status=422)
+    api("GET", "/alerts/nothing", token=token, status=404)
     api("GET", "/alerts?after=x", token=token, status=422)
     api("GET", "/alerts?subject=%00", token=token, status=422)
     api("GET", "/alerts?subject=%ED%A0%80", token=token, status=200)

@@ -28,7 +28,7 @@ from ..routing import (
 __all__ = ["router"]
 
 router: Final = router_of("alerts")
-AlertId = Annotated[UUID, Path(alias="id", description="An alert's id.")]
+AlertId = Annotated[str, Path(alias="id", description="An alert's id.", max_length=100)]
 Name = Annotated[str, Path(description="A rule's name.", max_length=100, examples=["run_failed"])]
 State = Literal["raised", "acknowledged", "resolved"]
 
@@ -71,7 +71,7 @@ def put_alert_rule(name: Name, body: models.RuleWish, caller: Called, if_match: 
     """Set a rule, all of it; a new name needs a kind. It counts from the next evaluation on."""
     rules = caller.services.alerts.rules
     require_match(if_match, lambda: _rule(rules.get(name)))
-    with located(inputs="/body"):
+    with located():
         rule = rules.put(
             name,
             caller.principal.who,
@@ -92,19 +92,19 @@ def reset_alert_rule(name: Name, caller: Called) -> None:
 @router.get("/alerts/{id}", openapi_extra=needs("read:alerts"), response_model=models.Alert)
 def get_alert(alert_id: AlertId, caller: Called) -> dict[str, Any]:
     """Give one alert."""
-    return caller.services.alerts.get(str(alert_id)).as_json()
+    return caller.services.alerts.get(alert_id).as_json()
 
 
 @router.post("/alerts/{id}/acknowledge", openapi_extra=needs("operate:alerts"), response_model=models.Alert)
 def acknowledge_alert(alert_id: AlertId, caller: Called) -> dict[str, Any]:
     """Say that somebody sees to it: it stays open and is not raised anew. 409 when it is resolved."""
-    return caller.services.alerts.acknowledge(str(alert_id), caller.principal.who).as_json()
+    return caller.services.alerts.acknowledge(alert_id, caller.principal.who).as_json()
 
 
 @router.post("/alerts/{id}/resolve", openapi_extra=needs("operate:alerts"), response_model=models.Alert)
 def resolve_alert(alert_id: AlertId, caller: Called) -> dict[str, Any]:
     """Say that it is over; while its cause goes on it is raised anew. 409 when it is resolved."""
-    return caller.services.alerts.resolve(str(alert_id), caller.principal.who).as_json()
+    return caller.services.alerts.resolve(alert_id, caller.principal.who).as_json()
 
 
 def _rule(rule: Any) -> models.Rule:
