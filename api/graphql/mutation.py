@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import strawberry
 
 from ...engine.errors import NotFound, RequestError
 from ...engine.starts import StartOptions
 from ...repositories.definitions import StoredDefinition
+from ...services.access.scopes import Need
 from ...services.adhoc import definition_of
 from .context import Info
 from .declare import part, states
@@ -20,6 +21,8 @@ from .types.definitions import DefinitionVersion
 
 __all__ = ["Mutation"]
 
+_DEFINE: Final = Need("define", "definitions")
+
 
 @strawberry.input(description="What to start, and how. Exactly one of `definition` and `document`.")
 class StartInput:
@@ -27,7 +30,7 @@ class StartInput:
 
     definition: str | None = strawberry.field(default=None, description="`name` or `name@3`.")
     document: Json | None = strawberry.field(
-        default=None, description="A definition that nobody has registered."
+        default=None, description="A definition that nobody has registered; it needs define:definitions too."
     )
     inputs: Json | None = None
     key: str | None = strawberry.field(default=None, description="The same key again is the same run.")
@@ -174,6 +177,8 @@ def _start(info: Info, wanted: StartInput) -> str:
     services = info.context.services
     if (wanted.definition is None) == (wanted.document is None):
         raise RequestError("a start names a definition, or has a document.", pointer="/input/definition")
+    if wanted.document is not None:  # what it says runs: it takes what storing it takes
+        info.context.caller.require(_DEFINE)
     options = StartOptions(
         key=wanted.key,
         mutex=wanted.mutex,

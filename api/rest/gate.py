@@ -74,6 +74,12 @@ class Caller:
     #: The id that a run made by this request takes; the same when the request is repeated under its Idempotency-Key.
     new_id: str = field(default_factory=new_id)
 
+    def require(self, need: Need) -> None:
+        """Ask for one more scope, which only the body shows to be needed. Raises Refused."""
+        if not allows(self.principal.scopes, need):
+            detail = f"the key {self.principal.who!r} may not {need}."
+            raise Refused(403, "forbidden", detail, hint=f"It needs the scope {need}.")
+
 
 def caller_of(request: Request) -> Caller:
     """The caller that the gate has let through, for routes."""
@@ -161,8 +167,7 @@ class Gate:
         caller = Caller(principal, self._namespaces.services(principal.namespace))
         if not allows(principal.scopes, need):
             await self._remember(request, caller, str(need), 403)
-            detail = f"the key {principal.who!r} may not {need}."
-            raise Refused(403, "forbidden", detail, hint=f"It needs the scope {need}.")
+            caller.require(need)
         return caller
 
     async def _allowed(self, request: Request, caller: Caller, need: Need, inner: _Handler) -> Response:

@@ -12,7 +12,7 @@ from typing import Final
 
 from ...engine.errors import InputError, Problem
 
-__all__ = ["RESOURCES", "VERBS", "Need", "allows", "checked_scopes"]
+__all__ = ["RESOURCES", "VERBS", "Need", "allows", "checked_scopes", "exceeding"]
 
 #: What one may do. `read` changes nothing; `start` begins runs; `operate` changes what runs (cancel, retry, signal, …);
 #: `define` changes definitions; `schedule` changes what starts by itself; `admin` changes everything else.
@@ -59,6 +59,19 @@ def allows(scopes: Iterable[str], need: Need) -> bool:
     return any(
         scope in {f"{need.verb}:{need.resource}", f"{need.verb}:*", f"*:{need.resource}", "*:*"}
         for scope in scopes
+    )
+
+
+def exceeding(wanted: Iterable[str], held: Iterable[str]) -> tuple[str, ...]:
+    """The scopes that reach further than those held: nobody gives away what they do not have."""
+    own = [tuple(scope.split(":")) for scope in held]
+    return tuple(
+        scope
+        for scope in wanted
+        if not any(
+            verb in {"*", scope.partition(":")[0]} and resource in {"*", scope.partition(":")[2]}
+            for verb, resource in own
+        )
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Annotated, Any, Final
 from uuid import UUID
@@ -12,7 +13,10 @@ from ....engine.outputs import iso
 from ....repositories import access_store
 from ....repositories.access_store import AuditRow
 from ....services.access.keys import KeyService, NewKey
+from ....services.access.scopes import checked_scopes, exceeding
+from ..gate import Caller
 from ..models import access as models
+from ..problems import Refused
 from ..routing import (
     After,
     Called,
@@ -36,7 +40,8 @@ KeyId = Annotated[str, Path(alias="id", description="A key's id.")]
     "/keys", status_code=201, openapi_extra=needs("admin:keys", secret=True), response_model=models.NewKey
 )
 def create_key(body: models.KeyWish, caller: Called) -> dict[str, Any]:
-    """Make a key. The token is in this answer and in no other."""
+    """Make a key, with no scope that the caller's own has not. The token is in this answer and in no other."""
+    _check_held(caller, body.scopes)
     return _made(_keys(caller).create(body.name, body.scopes, _lifetime(body.expires_in)))
 
 
@@ -64,6 +69,7 @@ def get_key(key_id: KeyId, caller: Called) -> dict[str, Any]:
 def rotate_key(key_id: KeyId, body: models.Rotation, caller: Called) -> dict[str, Any]:
     """Make a key that takes another's place; both are good while they overlap."""
     overlap = seconds_of(body.overlap, "/body/overlap")
+    _check_held(caller, _keys(caller).get(key_id).scopes)  # its token would be the caller's
     return _made(_keys(caller).rotate(key_id, overlap, _lifetime(body.expires_in)))
 
 
@@ -86,6 +92,14 @@ def list_audit(
 
 def _keys(caller: Called) -> KeyService:
     return KeyService(caller.services.database, caller.principal.namespace)
+
+
+def _check_held(caller: Caller, scopes: Iterable[str]) -> None:
+    """Nobody makes a key that may do more than their own. Raises Refused."""
+    more = exceeding(checked_scopes(scopes), caller.principal.scopes)
+    if more:
+        detail = f"the key {caller.principal.who!r} may not give away {', '.join(more)}."
+        raise Refused(403, "forbidden", detail, hint="A key has no scope that its maker's key has not.")
 
 
 def _made(made: NewKey) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from ..models.tasks import AdHoc, AdHocRecord, AdHocStarted
 from ..problems import Refused
 from ..routing import Called, located, needs, router_of
 from ..waiting import Wait, wait_for_instance
+from .instances import DEFINE
 
 __all__ = ["root", "router"]
 
@@ -35,7 +36,11 @@ _RECORD: Final[dict[str, Any]] = {"openapi_extra": needs("read:instances"), "res
 @router.post("/tasks/run/ad_hoc", **_RUN)
 @root.post("/tasks/run/ad_hoc", include_in_schema=False, **_RUN)
 def run_ad_hoc_task(body: AdHoc, caller: Called) -> JSONResponse:
-    """Run a definition, or a list of steps, once. It is durable when this answers, and nothing of it has run."""
+    """Run a definition, or a list of steps, once. It is durable when this answers, and nothing of it has run.
+
+    It needs the scope `define:definitions` too.
+    """
+    caller.require(DEFINE)
     engine = caller.services.engine
     if engine is None:
         raise Refused(503, "stopped", "this process has no engine.")

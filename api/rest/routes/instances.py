@@ -18,6 +18,7 @@ from ....engine.status import WorkflowStatus
 from ....repositories.filters import InstanceFilter
 from ....repositories.readmodels import HistoryRow, InstanceSummary
 from ....repositories.records import InstanceState
+from ....services.access.scopes import Need
 from ....services.adhoc import definition_of
 from ....services.live import Snapshot
 from ..models import instances as models
@@ -40,10 +41,12 @@ from ..spooling import LINES, spooled
 from ..waiting import Wait, wait_for_instance
 from .selecting import TAG, Label, Tag, labels_of, tags_of
 
-__all__ = ["router", "status_json"]
+__all__ = ["DEFINE", "router", "status_json"]
 
 router: Final = router_of("instances")
 Id = Annotated[str, Path(alias="id", description="An instance's id.")]
+#: What a definition that nobody has stored needs, beside the leave to start it.
+DEFINE: Final = Need("define", "definitions")
 
 
 # --- starting
@@ -53,7 +56,10 @@ Id = Annotated[str, Path(alias="id", description="An instance's id.")]
     "/instances", status_code=201, openapi_extra=needs("start:instances"), response_model=models.Instance
 )
 async def start_instance(body: models.Start, caller: Called, wait: Wait = None) -> JSONResponse:
-    """Start a run; it is durable when this answers. An `Idempotency-Key`, or `key`, makes repeating safe."""
+    """Start a run; it is durable when this answers. An `Idempotency-Key`, or `key`, makes repeating safe.
+
+    A definition itself, in the place of a name, needs the scope `define:definitions` too.
+    """
     instance_id = await run_in_threadpool(_start, body, caller)
     if wait is not None:
         await wait_for_instance(caller, instance_id, wait)
@@ -79,11 +85,11 @@ def _start(body: models.Start, caller: Called) -> str:
         priority=body.priority,
         id=caller.new_id,
     )
-    source = (
-        services.workflows.find(body.definition)
-        if isinstance(body.definition, str)
-        else definition_of(body.definition)
-    )
+    if isinstance(body.definition, str):
+        source: Any = services.workflows.find(body.definition)
+    else:  # what it says runs, and may read every secret: it takes what storing it takes
+        caller.require(DEFINE)
+        source = definition_of(body.definition)
     return services.executions.start(source, body.inputs, options=options)
 
 
