@@ -24,9 +24,13 @@ _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
 
 class Namespaces:
-    """Opens the databases of `urls`, by name, when it is entered; with `options` for everything but the URL."""
+    """Opens the databases of `urls`, by name, when it is entered; with `options` for everything but the URL.
 
-    def __init__(self, urls: Mapping[str, str], options: Options) -> None:
+    Whoever has a key sends definitions: without `local_code` they never use `shell` and `python.call`, whatever the
+    options say.
+    """
+
+    def __init__(self, urls: Mapping[str, str], options: Options, *, local_code: bool = False) -> None:
         problems = [
             Problem(
                 f"/namespaces/{name}",
@@ -44,7 +48,7 @@ class Namespaces:
         if problems:
             raise InputError(problems)
         self._urls = dict(urls)
-        self._options = options
+        self._options = replace(options, allow_local_code=options.allow_local_code and local_code)
         self._stack = ExitStack()
         self._open: dict[str, Services] = {}
 

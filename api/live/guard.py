@@ -6,10 +6,8 @@ another kind of it. What is refused is refused before the handshake, as a proble
 
 from __future__ import annotations
 
-import re
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Final
-from urllib.parse import urlsplit
 
 from starlette.requests import HTTPConnection
 from starlette.routing import BaseRoute, WebSocketRoute
@@ -19,7 +17,8 @@ from starlette.websockets import WebSocket
 from ...services.access.scopes import Need
 from ..rest.denying import deny
 from ..rest.gate import GATE, Caller, Gate
-from ..rest.problems import Refused, response_of
+from ..rest.origins import check_origin
+from ..rest.problems import response_of
 from .streams import STREAMS, Streams
 
 __all__ = ["PROTOCOL", "Admitted", "GuardedWebSocketRoute", "require_guards"]
@@ -27,7 +26,6 @@ __all__ = ["PROTOCOL", "Admitted", "GuardedWebSocketRoute", "require_guards"]
 #: The subprotocol that is spoken.
 PROTOCOL: Final = "strataflow.v1"
 _BEARER: Final = "bearer."
-_PORTS: Final = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 
 
 class Admitted:
@@ -71,7 +69,7 @@ class _Guard:
         websocket = WebSocket(scope, receive, send)
         try:
             streams: Streams = scope[STREAMS]
-            _check_origin(websocket, streams.limits.origins)
+            check_origin(websocket, streams.limits.origins)
             gate: Gate = scope[GATE]
             connection = _with_token(websocket)
             caller = await gate.admit(connection, self.need)
@@ -88,30 +86,6 @@ def require_guards(routes: Iterable[BaseRoute]) -> None:
     for route in routes:
         if isinstance(route, WebSocketRoute) and not isinstance(route.endpoint, _Guard):
             raise TypeError(f"the WebSocket route {route.path} does not say what it needs")
-
-
-def _check_origin(websocket: WebSocket, allowed: frozenset[str]) -> None:
-    """Programs send no Origin; a page must be of this very host, or be allowed (RELIABILITY R12). Raises Refused."""
-    origin = websocket.headers.get("origin")
-    if origin is None or origin.lower() in {each.lower().rstrip("/") for each in allowed}:
-        return
-    try:
-        page = urlsplit(origin.lower())
-        port = page.port or _PORTS.get(page.scheme)
-    except ValueError:
-        page, port = urlsplit(""), None
-    scheme = websocket.url.scheme
-    host, _, number = _host_of(websocket.headers.get("host", ""))
-    own = (host, int(number) if number else _PORTS.get(scheme))
-    if page.scheme in {"http", "https"} and (page.hostname, port) == own:
-        return
-    detail = f"pages of {origin[:200]!r} may not open a stream here."
-    raise Refused(403, "origin", detail, hint="Name it with --allow-origin.")
-
-
-def _host_of(header: str) -> tuple[str, str, str]:
-    found = re.fullmatch(r"\[?([^\]]*?)\]?(?::(\d{1,5}))?", header.strip().lower())
-    return ("", ":", "") if found is None else (found[1], ":", found[2] or "")
 
 
 def _with_token(websocket: WebSocket) -> HTTPConnection:

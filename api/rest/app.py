@@ -46,6 +46,8 @@ class ServerLimits:
     max_body: int = 4 * 1024 * 1024
     #: Levels of lists and objects in a body.
     max_depth: int = 64
+    #: Seconds until a body has come as a whole.
+    body_s: float = 60.0
     #: Requests per second of one key, and at once; 0 per second is no limit.
     rate: float = 200.0
     burst: int = 400
@@ -79,7 +81,12 @@ def create_app(
         redoc_url=None,
         openapi_url=None,
     )
-    gate = Gate(namespaces, authenticate=authenticate, rates=Rates(walls.rate, walls.burst))
+    gate = Gate(
+        namespaces,
+        authenticate=authenticate,
+        rates=Rates(walls.rate, walls.burst),
+        origins=walls.streams.origins,
+    )
     app.state.streams = streams
     for router in ROUTERS:
         require_guards(router.routes)
@@ -91,6 +98,7 @@ def create_app(
         carried={GATE: gate, NAMESPACES: namespaces, STREAMS: streams, LIMITS: walls.graphql},
         max_body=walls.max_body,
         max_depth=walls.max_depth,
+        body_s=walls.body_s,
         hosts=hosts,
     )
     if telemetry is not None:

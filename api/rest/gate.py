@@ -30,6 +30,7 @@ from ...services.access.scopes import Need, allows
 from ...services.container import Services
 from ...services.namespaces import Namespaces
 from .callers import Callers, Unknown
+from .origins import check_origin
 from .problems import Refused, response_of
 from .rates import Rates
 
@@ -112,8 +113,16 @@ class GuardedRoute(APIRoute):
 class Gate:
     """Authentication, authorisation, rates, idempotency, audit."""
 
-    def __init__(self, namespaces: Namespaces, *, authenticate: bool, rates: Rates) -> None:
+    def __init__(
+        self,
+        namespaces: Namespaces,
+        *,
+        authenticate: bool,
+        rates: Rates,
+        origins: frozenset[str] = frozenset(),
+    ) -> None:
         self._namespaces = namespaces
+        self._authenticate, self._origins = authenticate, origins
         self._rates = rates
         self.callers: Final = Callers(namespaces, rates, authenticate=authenticate)
         #: An audit log for each database that is open.
@@ -150,7 +159,12 @@ class Gate:
 
     async def recognise(self, request: HTTPConnection) -> Principal:
         """Who calls, over HTTP or a WebSocket. Raises Refused; what claims to be a key of ours is remembered."""
-        authorization = request.headers.get("authorization", "")
+        given = request.headers.getlist("authorization")
+        if len(given) > 1:  # a proxy before us may have looked at the other one
+            raise Refused(400, "headers", "a call has one Authorization header.")
+        if not self._authenticate:  # a page that its owner's browser shows is not its owner
+            check_origin(request, self._origins)
+        authorization = given[0] if given else ""
         try:
             return await self.callers.recognise(authorization, request.client.host if request.client else "")
         except Unknown as unknown:

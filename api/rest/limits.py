@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from array import array
 from collections.abc import Mapping
@@ -47,11 +48,13 @@ class Walls:
         max_body: int,
         max_depth: int,
         hosts: frozenset[str],
+        body_s: float = 60.0,
     ) -> None:
         self._app = app
         self._carried = dict(carried)
         self._max_body, self._max_depth = max_body, max_depth
         self._hosts = hosts
+        self._body_s = body_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Look at a request, and hand it on."""
@@ -90,14 +93,21 @@ class Walls:
 
     async def _body(self, scope: Scope, receive: Receive) -> bytes:
         request = Request(scope, receive)
+        if "content-length" in request.headers and "transfer-encoding" in request.headers:
+            raise Refused(400, "headers", "a body has one length.", headers={"Connection": "close"})
         length = request.headers.get("content-length", "")
         if length.isdecimal() and int(length) > self._max_body:
             raise self._too_large()
         found = bytearray()
-        async for chunk in request.stream():
-            found += chunk
-            if len(found) > self._max_body:
-                raise self._too_large()
+        try:
+            async with asyncio.timeout(self._body_s):
+                async for chunk in request.stream():
+                    found += chunk
+                    if len(found) > self._max_body:
+                        raise self._too_large()
+        except TimeoutError:
+            detail = f"a body comes within {self._body_s:g} seconds."
+            raise Refused(408, "too_slow", detail, headers={"Connection": "close"}) from None
         if _depth(found) > self._max_depth:
             detail = f"a body may have {self._max_depth} levels of lists and objects."
             raise Refused(413, "too_deep", detail)

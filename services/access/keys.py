@@ -92,9 +92,12 @@ class KeyService:
 
     def create(self, name: str, scopes: Iterable[str], lifetime_s: float | None = None) -> NewKey:
         """Make a key. Raises InputError."""
-        if not _NAME.fullmatch(name):
+        if not _NAME.fullmatch(name) or not name.isprintable():
             problem = Problem(
-                "/name", "wrong_value", "a name has 1 to 100 characters", "Such as: ci, dashboard."
+                "/name",
+                "wrong_value",
+                "a name has 1 to 100 characters, and no control characters",
+                "Such as: ci, dashboard.",
             )
             raise InputError([problem])
         if lifetime_s is not None and lifetime_s <= 0:
