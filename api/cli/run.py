@@ -44,6 +44,7 @@ __all__ = ["add_to"]
 
 #: How long tasks may go on after Ctrl-C; they run again later, so nobody has to wait for them.
 _GRACE_S: Final = 3.0
+_NOBODY: Final = "No worker runs where the server is; it begins when one does."
 _SUFFIXES: Final = (".json", ".yaml", ".yml")
 
 Queue = Annotated[
@@ -129,10 +130,10 @@ def _start(executions: Executions, file: Path, name: str, inputs: dict[str, Any]
     instance_id = executions.start(file, inputs, key=key)
     if earlier is not None:
         note(f"Key {key!r} was used before: this is its instance {short(instance_id)}.")
+    if at_server() is not None and not executions.workers():
+        note(_NOBODY)
     if not sys.stderr.isatty():
         note(f"{name} {instance_id} started.")
-    if at_server() is not None and not executions.workers():
-        note("No worker runs where the server is; it waits until one does.")
     return instance_id
 
 
@@ -198,7 +199,7 @@ def start(
 
 def _no_worker(options: Options) -> str:
     if at_server() is not None:
-        return "No worker runs where the server is; it begins when one does."
+        return _NOBODY
     return f"No worker runs on this database; start one: {again('worker', options)}"
 
 

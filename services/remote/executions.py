@@ -26,7 +26,7 @@ __all__ = ["RemoteExecutions", "RemoteLive", "filter_query"]
 
 _WHOLE_ID: Final = 36
 #: How long somebody who waits goes on asking a server that does not answer: it may be starting anew.
-_PATIENCE_S: Final = 20.0
+_PATIENCE_S: Final = 30.0
 #: The longest wait in one call; whoever waits longer asks again.
 _LONGEST_S: Final = 30.0
 #: Values of tasks are large, so fewer stand on a page.

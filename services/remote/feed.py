@@ -16,7 +16,7 @@ __all__ = ["RemoteFeed"]
 _SHORTEST_S: Final = 0.1
 _LONGEST_S: Final = 1.0
 #: How long a follower goes on asking a server that does not answer: it may be starting anew.
-_PATIENCE_S: Final = 20.0
+_PATIENCE_S: Final = 30.0
 
 
 class RemoteFeed:

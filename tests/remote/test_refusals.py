@@ -246,3 +246,37 @@ def test_a_token_that_everybody_can_read_is_told(client: Client) -> None:
     assert "warning: the token goes to http://server.invalid unencrypted" in ran.err
     assert "does not answer" in ran.err
     assert "unencrypted" not in client("list").err
+
+
+def test_who_waits_does_not_notice_that_the_server_starts_anew(tmp_path: Path) -> None:
+    cli = Cli(f"sqlite:///{tmp_path / 'restarted.db'}", tmp_path)
+    upgrade(cli.url)
+    token = cli("keys", "create", "tests", "--scope", "*:*").out.strip()
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    try:
+        with server(cli, "--port", port) as address:
+            client = Client(cli, address, token)
+            waiting = spawn(client, "run", cli.flow(GATED, name="kept"), "--json")
+            one = waiting.stderr.readline().split()[1]
+            following = spawn(
+                client,
+                "events",
+                "--instance",
+                one,
+                "--follow",
+                "--after",
+                "0",
+                "--name",
+                "instance.*",
+                "--json",
+            )
+            assert "instance.pending" in following.stdout.readline()
+        with server(cli, "--port", port):
+            client("signal", one, "go")
+            out, err = waiting.communicate(timeout=50)
+            assert waiting.returncode == 0, err
+            assert '"state": "completed"' in out
+            assert any("instance.completed" in line for line in iter(following.stdout.readline, ""))
+    finally:
+        cli.close()
