@@ -7,7 +7,6 @@ that before the file of settings; two of the same rank contradict each other.
 from __future__ import annotations
 
 import inspect
-import ipaddress
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -182,6 +181,8 @@ def _warn(target: Target) -> None:
 
 
 def _is_this_machine(host: str) -> bool:
+    import ipaddress
+
     if host == "localhost":
         return True
     try:

@@ -78,7 +78,9 @@ def test_a_scope_that_is_missing_is_named(client: Client) -> None:
 
 
 def test_who_may_operate_one_run_need_not_be_allowed_to_list_them(client: Client) -> None:
-    one = client("start", client.cli.flow(GATED)).out.strip()
+    started = client("start", client.cli.flow(GATED))
+    assert "No worker" not in started.err
+    one = started.out.strip()
     token = client.key("operate:instances")
     assert client("signal", one, "other", "--json", STRATAFLOW_TOKEN=token).json["status"] == "accepted"
     refused(client("signal", one[:13], "go", code=2, STRATAFLOW_TOKEN=token), "read:instances")
@@ -278,5 +280,20 @@ def test_who_waits_does_not_notice_that_the_server_starts_anew(tmp_path: Path) -
             assert waiting.returncode == 0, err
             assert '"state": "completed"' in out
             assert any("instance.completed" in line for line in iter(following.stdout.readline, ""))
+    finally:
+        cli.close()
+
+
+def test_a_server_without_a_worker_is_told(tmp_path: Path) -> None:
+    cli = Cli(f"sqlite:///{tmp_path / 'idle.db'}", tmp_path)
+    upgrade(cli.url)
+    token = cli("keys", "create", "tests", "--scope", "*:*").out.strip()
+    try:
+        with server(cli, "--no-engine") as address:
+            client = Client(cli, address, token)
+            flow = cli.flow({"a": {"run": "core.noop"}})
+            assert "No worker runs where the server is" in client("start", flow).err
+            ran = client("run", flow, "--timeout", "100ms", code=130)
+            assert "No worker runs where the server is" in ran.err
     finally:
         cli.close()
