@@ -187,7 +187,12 @@ class Gate:
     async def _allowed(self, request: Request, caller: Caller, need: Need, inner: _Handler) -> Response:
         request.scope["strataflow.caller"] = caller
         if need.verb == "read":
-            return _tagged(request, await inner(request))
+            try:
+                return _tagged(request, await inner(request))
+            except Refused as refused:
+                if refused.status == 403:  # it needed more than its scope
+                    await self._remember(request, caller, str(need), 403)
+                raise
         response = await self._once(request, caller, inner)
         if need.resource == "keys":
             self.callers.forget()

@@ -69,7 +69,8 @@ def test_every_route_times_every_scope(api: Served) -> None:
         others, enough = keys[need]
         refused = api(method, filled(path), token=others, status=403, **call)
         assert refused.json()["hint"] == f"It needs the scope {need}."
-        assert api(method, filled(path), token=enough, **call).status_code not in {401, 403, 500}
+        if path != "/instances/import":  # it needs a second scope: tests/security/test_matrix.py
+            assert api(method, filled(path), token=enough, **call).status_code not in {401, 403, 500}
 
 
 def test_a_key_opens_its_own_namespace_alone(serve: Serve) -> None:

@@ -78,3 +78,44 @@ def test_a_definition_of_ones_own_is_started_by_who_may_define(api: Served) -> N
     assert [each["action"] for each in audit if each["outcome"] == "denied"] == ["start:instances"] * 4
     api("POST", "/definitions", token=both, json={"definition": GATED}, status=201)
     api("POST", "/instances", token=starter, json={"definition": "gated"}, status=201)
+
+
+def test_who_may_only_write_is_not_shown_what_runs_hold(api: Served) -> None:
+    """`start` and `operate` follow from nothing and give nothing: no inputs, results or errors of others."""
+    owner = api.token()
+    api("POST", "/definitions", token=owner, json={"definition": HELLO}, status=201)
+    wish = {"definition": "hello", "inputs": {"n": 4711}, "key": "theirs"}
+    known = api("POST", "/instances?wait=20s", token=owner, json=wish, status=201).json()
+    assert (known["inputs"], known["output"]) == ({"n": 4711}, 4711)
+    starter, operator = api.token("start:instances"), api.token("operate:*")
+    answers = [
+        api("POST", "/instances", token=starter, json={**wish, "on_duplicate": "return"}),
+        api("POST", f"/instances/{known['id']}/rerun?wait=20s", token=starter, json={}, status=201),
+        api("POST", f"/instances/{known['id']}/pause", token=operator, json={}),
+        api("POST", f"/instances/{known['id']}/rollback", token=operator, json={"tasks": ["a"]}),
+        api("POST", f"/instances/{known['id']}/tasks/a/retry", token=operator, json={}),
+    ]
+    assert [answer.status_code for answer in answers].count(200) >= 1, [each.text for each in answers]
+    assert [answer.text for answer in answers if "4711" in answer.text] == []
+
+
+def test_an_export_needs_the_scopes_of_all_that_is_in_it(api: Served) -> None:
+    owner = api.token()
+    body = {"definition": HELLO, "inputs": {"n": 4711}}
+    known = api("POST", "/instances?wait=20s", token=owner, json=body, status=201).json()["id"]
+    path, needed = f"/instances/{known}/export", ["definitions", "instances", "logs", "tasks"]
+    for left_out in needed:
+        scopes = [f"read:{each}" for each in needed if each != left_out]
+        refused = api("GET", path, token=api.token(*scopes), status=403)
+        assert refused.json()["hint"] == f"It needs the scope read:{left_out}."
+        denied = api("GET", "/audit", token=owner, status=200).json()["items"][0]
+        assert (denied["outcome"], denied["target"]) == ("denied", f"GET /api/v1{path}")
+    whole = api.token(*(f"read:{each}" for each in needed))
+    assert "4711" in api("GET", path, token=whole, status=200).text
+
+
+def test_a_run_that_is_put_in_brings_a_definition(api: Served) -> None:
+    refused = api("POST", "/instances/import", token=api.token("admin:instances"), content=b"", status=403)
+    assert refused.json()["hint"] == "It needs the scope define:definitions."
+    both = api.token("admin:instances", "define:definitions")
+    api("POST", "/instances/import", token=both, content=b"", status=422)

@@ -18,9 +18,10 @@ from ....engine.status import WorkflowStatus
 from ....repositories.filters import InstanceFilter
 from ....repositories.readmodels import HistoryRow, InstanceSummary
 from ....repositories.records import InstanceState
-from ....services.access.scopes import Need
+from ....services.access.scopes import Need, allows
 from ....services.adhoc import definition_of
 from ....services.live import Snapshot
+from ..gate import Caller
 from ..models import instances as models
 from ..problems import Refused
 from ..routing import (
@@ -41,12 +42,17 @@ from ..spooling import LINES, spooled
 from ..waiting import Wait, wait_for_instance
 from .selecting import TAG, Label, Tag, labels_of, tags_of
 
-__all__ = ["DEFINE", "router", "status_json"]
+__all__ = ["DEFINE", "router", "status_for"]
 
 router: Final = router_of("instances")
 Id = Annotated[str, Path(alias="id", description="An instance's id.")]
 #: What a definition that nobody has stored needs, beside the leave to start it.
 DEFINE: Final = Need("define", "definitions")
+_READ: Final = Need("read", "instances")
+#: What is in an export, beside the run itself.
+_EXPORTED: Final = tuple(Need("read", resource) for resource in ("definitions", "tasks", "logs"))
+#: What of a run is nobody's business who may only start or operate it.
+_READ_ONLY: Final = ("inputs", "output", "error", "reason")
 
 
 # --- starting
@@ -64,7 +70,7 @@ async def start_instance(body: models.Start, caller: Called, wait: Wait = None) 
     if wait is not None:
         await wait_for_instance(caller, instance_id, wait)
     status = await run_in_threadpool(caller.services.executions.status, instance_id)
-    return JSONResponse(status_json(status), 201, {"Location": f"instances/{instance_id}"})
+    return JSONResponse(status_for(caller, status), 201, {"Location": f"instances/{instance_id}"})
 
 
 def _start(body: models.Start, caller: Called) -> str:
@@ -153,7 +159,7 @@ async def get_instance(instance_id: Id, caller: Called, wait: Wait = None) -> di
     if wait is not None and not found.ended:
         await wait_for_instance(caller, instance_id, wait)
         found = await run_in_threadpool(executions.status, instance_id)
-    return status_json(found)
+    return _status_json(found)
 
 
 @router.get("/instances/{id}/output", openapi_extra=needs("read:instances"))
@@ -201,15 +207,28 @@ def explain_instance(
     responses=LINES,
 )
 def export_instance(instance_id: Id, caller: Called) -> Response:
-    """Give a run that has ended, with its whole history, as lines of JSON: what `POST /instances/import` takes."""
+    """Give a run that has ended, with its whole history, as lines of JSON: what `POST /instances/import` takes.
+
+    Definition, tasks and log lines are in it: it needs the scopes to read those too.
+    """
     known = _known(caller, instance_id)
+    for need in _EXPORTED:
+        caller.require(need)
     return spooled(lambda out: caller.services.upkeep.export(known, out), f"{known}.jsonl")
 
 
 # --- small parts
 
 
-def status_json(status: WorkflowStatus) -> dict[str, Any]:
+def status_for(caller: Caller, status: WorkflowStatus) -> dict[str, Any]:
+    """A run as the answer to a write: without what only `read:instances` may see."""
+    found = _status_json(status)
+    if not allows(caller.principal.scopes, _READ):
+        found |= dict.fromkeys(_READ_ONLY)
+    return found
+
+
+def _status_json(status: WorkflowStatus) -> dict[str, Any]:
     """A run as this interface gives it."""
     return {**status.as_json(), "key": status.key, "reason": status.reason}
 

@@ -14,7 +14,7 @@ from ..models import instances as models
 from ..models.common import PROBLEM_MODEL, Deleted, ProblemAnswer, Why
 from ..problems import Refused
 from ..routing import Called, Size, instant_of, needs, router_of, seconds_of
-from .instances import status_json
+from .instances import DEFINE, status_for
 from .selecting import before_of, tags_of, why_of
 
 __all__ = ["router"]
@@ -217,9 +217,13 @@ def purge_instances(
     response_model=models.Instance,
 )
 async def import_instance(request: Request, caller: Called) -> JSONResponse:
-    """Put in a run that `GET /instances/{id}/export` gave, to be looked at, retried or forked here."""
+    """Put in a run that `GET /instances/{id}/export` gave, to be looked at, retried or forked here.
+
+    Its definition comes with it: it needs the scope `define:definitions` too.
+    """
     from starlette.concurrency import run_in_threadpool
 
+    caller.require(DEFINE)
     lines = (await request.body()).decode("utf-8", "replace").splitlines(keepends=True)
     services = caller.services
     made = await run_in_threadpool(services.upkeep.load, lines, registry=services.registry)
@@ -227,9 +231,9 @@ async def import_instance(request: Request, caller: Called) -> JSONResponse:
 
 
 def _done(caller: Called, instance_id: str, answer: str) -> dict[str, Any]:
-    return {"status": answer, "instance": status_json(caller.services.executions.status(instance_id))}
+    return {"status": answer, "instance": status_for(caller, caller.services.executions.status(instance_id))}
 
 
 def _made(caller: Called, instance_id: str) -> JSONResponse:
     found = caller.services.executions.status(instance_id)
-    return JSONResponse(status_json(found), 201, {"Location": f"instances/{instance_id}"})
+    return JSONResponse(status_for(caller, found), 201, {"Location": f"instances/{instance_id}"})

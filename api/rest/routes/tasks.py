@@ -30,6 +30,7 @@ from ..routing import (
     seconds_of,
 )
 from ..waiting import Wait, wait_for
+from .instances import status_for
 from .selecting import Label, Tag, labels_of, tags_of, why_of
 
 __all__ = ["router"]
@@ -148,4 +149,4 @@ def cancel_task(instance_id: Id, path: TaskPath, body: TaskCancel, caller: Calle
 def _done(caller: Called, instance_id: str, act: Callable[[Operations], str]) -> dict[str, Any]:
     answer = act(caller.services.operations)
     status = caller.services.executions.status(instance_id)
-    return {"status": answer, "instance": status.as_json() | {"key": status.key, "reason": status.reason}}
+    return {"status": answer, "instance": status_for(caller, status)}
