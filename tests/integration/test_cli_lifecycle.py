@@ -77,9 +77,9 @@ def status(cli: Cli, instance_id: str) -> Any:
     return cli("status", instance_id, "--json").json
 
 
-def refused(cli: Cli, *args: str, saying: tuple[str, ...]) -> None:
-    """A command that cannot be: exit code 1, one sentence with these words, and nothing on stdout."""
-    ran = cli(*args, code=1)
+def refused(cli: Cli, *args: str, saying: tuple[str, ...], code: int = 1) -> None:
+    """A command that cannot be: its exit code, one sentence with these words, and nothing on stdout."""
+    ran = cli(*args, code=code)
     assert (ran.out, ran.err.count("\n")) == ("", 1)
     assert all(word in ran.err for word in saying), ran.err
 
@@ -284,7 +284,7 @@ def test_an_export_shows_the_same_in_another_database(cli: Cli, tmp_path: Path) 
     forked = other("fork", one, "b").out.strip()
     drain(other)
     assert other("status", forked, "--json").json["error"]["code"] == "expression"
-    refused(cli, "import", str(cli.file("text", "hello")), saying=("export",))
+    refused(cli, "import", str(cli.file("text", "hello")), saying=("export",), code=2)
 
 
 def test_an_export_that_is_refused_leaves_the_file_as_it_is(cli: Cli, tmp_path: Path) -> None:
@@ -319,7 +319,7 @@ def test_delete_and_purge_take_what_has_ended_and_free_its_key(cli: Cli) -> None
     again = cli("start", good, "--key", "a").out.strip()
     assert again not in ids
     assert cli("purge", "--older", "1h", "--json").json == {"deleted": 0}
-    refused(cli, "purge", "--older", "0s", "--state", "running", saying=("running", "not ended"))
+    refused(cli, "purge", "--older", "0s", "--state", "running", saying=("running", "not ended"), code=2)
     assert cli("purge", "--older", "0s", "--name", "t.none").out == "0 deleted.\n"
     assert cli("purge", "--older", "0s", "--state", "failed", "--json").json == {"deleted": 1}
     assert {each["id"] for each in cli("list", "--json").json} == {ids[2], again, live}
