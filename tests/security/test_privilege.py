@@ -119,3 +119,14 @@ def test_a_run_that_is_put_in_brings_a_definition(api: Served) -> None:
     assert refused.json()["hint"] == "It needs the scope define:definitions."
     both = api.token("admin:instances", "define:definitions")
     api("POST", "/instances/import", token=both, content=b"", status=422)
+
+
+def test_the_record_of_an_ad_hoc_run_has_its_definition(api: Served) -> None:
+    owner = api.token()
+    known = api("POST", "/tasks/run/ad_hoc", token=owner, json={"task_spec": HELLO}, status=202).json()[
+        "task_id"
+    ]
+    refused = api("GET", f"/tasks/{known}", token=api.token("read:instances"), status=403)
+    assert refused.json()["hint"] == "It needs the scope read:definitions."
+    both = api.token("read:instances", "read:definitions")
+    assert api("GET", f"/tasks/{known}", token=both, status=200).json()["definition"]["name"] == "hello"

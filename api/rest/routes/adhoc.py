@@ -12,6 +12,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse
 
 from ....engine.starts import StartOptions
+from ....services.access.scopes import Need
 from ....services.adhoc import record_of, run_ad_hoc
 from ..models.tasks import AdHoc, AdHocRecord, AdHocStarted
 from ..problems import Refused
@@ -24,6 +25,7 @@ __all__ = ["root", "router"]
 router: Final = router_of("ad-hoc")
 #: The same without a prefix.
 root: Final = router_of("ad-hoc")
+_SEEN: Final = Need("read", "definitions")
 TaskId = Annotated[str, Path(description="What `POST /tasks/run/ad_hoc` gave.")]
 _RUN: Final[dict[str, Any]] = {
     "status_code": 202,
@@ -52,9 +54,13 @@ def run_ad_hoc_task(body: AdHoc, caller: Called) -> JSONResponse:
 @router.get("/tasks/{task_id}", **_RECORD)
 @root.get("/tasks/{task_id}", include_in_schema=False, **_RECORD)
 async def get_ad_hoc_task(task_id: TaskId, caller: Called, wait: Wait = None) -> dict[str, Any]:
-    """Give a task's record: definition, id, inputs, state, steps. Every run has one."""
+    """Give a task's record: definition, id, inputs, state, steps. Every run has one.
+
+    The definition is in it: it needs the scope `read:definitions` too.
+    """
     services = caller.services
+    await run_in_threadpool(services.executions.known, task_id)
+    caller.require(_SEEN)
     if wait is not None:
-        await run_in_threadpool(services.executions.known, task_id)
         await wait_for_instance(caller, task_id, wait)
     return await run_in_threadpool(record_of, services.executions, services.workflows, task_id)
