@@ -60,8 +60,10 @@ class Heartbeat:
         """Sign off; everything this engine held must have been given back."""
         self._loop.stop()
         with self._lock:
-            engines.stop(self._database, self.membership.id)
-            self.membership.close()
+            try:
+                engines.stop(self._database, self.membership.id)
+            finally:  # without its lock others see at once that it is gone
+                self.membership.close()
 
     def lose(self, membership: Membership) -> None:
         """The database says this membership is dead: drop everything, register anew. Idempotent per membership."""

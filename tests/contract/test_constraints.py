@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import CheckConstraint, Table, insert, select
 
+from strataflow.repositories.alert_tables import ALERT_RULES, ALERTS
 from strataflow.repositories.database import Database
 from strataflow.repositories.errors import BadRow
 from strataflow.repositories.records import TERMINAL_TASK_STATES, InstanceState, TaskState
@@ -23,6 +24,7 @@ from strataflow.repositories.tables import (
     TRIGGERS,
     metadata,
 )
+from strataflow.repositories.webhook_tables import DELIVERIES, WEBHOOKS
 
 ID = "018f0000-0000-7000-8000-000000000001"
 OTHER = "018f0000-0000-7000-8000-000000000002"
@@ -39,6 +41,21 @@ ENGINE: dict[str, Any] = {
     "started_at": 1,
 }  # fmt: skip
 _SINCE: dict[str, Any] = {"created_at": 1, "updated_at": 1}
+_HOOK: dict[str, Any] = _SINCE | {
+    "id": ID, "name": "w", "url": "u", "events": "[]", "state": "enabled", "sealed": "s", "version": 1, "cursor": 0,
+    "created_by": "me",
+}  # fmt: skip
+_DELIVERY: dict[str, Any] = {
+    "id": ID, "webhook_id": ID, "event": "task.failed", "body": "{}", "state": "pending", "due_at": 1, "created_at": 1,
+}  # fmt: skip
+_RULE: dict[str, Any] = {
+    "name": "r", "kind": "run_failed", "enabled": 1, "severity": "warning", "settings": "{}", "updated_at": 1,
+    "updated_by": "me",
+}  # fmt: skip
+_ALERT: dict[str, Any] = {
+    "id": ID, "rule": "r", "kind": "run_failed", "subject": "s", "severity": "warning", "state": "raised",
+    "message": "m", "details": "{}", "count": 1, "first_at": 1, "last_at": 1,
+}  # fmt: skip
 GOOD: dict[str, tuple[Table, dict[str, Any]]] = {
     "definitions": (DEFINITIONS, DEFINITION),
     "instances": (INSTANCES, INSTANCE),
@@ -48,6 +65,10 @@ GOOD: dict[str, tuple[Table, dict[str, Any]]] = {
     "limits": (LIMITS, {"name": "queue:q"}),
     "schedules": (SCHEDULES, {"id": ID, "name": "s", "definition": "f"} | _SINCE | {"fired_until": 1}),
     "firings": (FIRINGS, {"schedule_id": ID, "at": 1, "outcome": "skipped", "fired_at": 1}),
+    "webhooks": (WEBHOOKS, _HOOK),
+    "deliveries": (DELIVERIES, _DELIVERY),
+    "alert": (ALERT_RULES, _RULE),
+    "alerts": (ALERTS, _ALERT),
     "triggers": (TRIGGERS, {"id": ID, "name": "t", "pattern": "a.*", "definition": "f"} | _SINCE),
 }
 
@@ -95,6 +116,13 @@ BAD: dict[str, list[dict[str, Any]]] = {
     "firings_outcome": [{"outcome": "nonsense"}],
     "firings_instance": [{"outcome": "started"}, {"instance_id": ID}],
     "triggers_state": [{"state": "nonsense"}],
+    "webhooks_state": [{"state": "nonsense"}],
+    "deliveries_state": [{"state": "nonsense"}],
+    "alert_rules_enabled": [{"enabled": 2}, {"enabled": -1}],
+    "alert_rules_severity": [{"severity": "nonsense"}],
+    "alerts_state": [{"state": "nonsense"}],
+    "alerts_severity": [{"severity": "nonsense"}],
+    "alerts_resolved_at": [{"state": "resolved"}, {"resolved_at": 1}],
     "engines_state": [{"state": "nonsense"}],
     "engines_role": [{"role": "nonsense"}],
 }

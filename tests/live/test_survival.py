@@ -8,7 +8,7 @@ import signal
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -291,7 +291,8 @@ def away(proxy: CommitCutter) -> None:
     proxy._back_at = float("inf")
     with proxy._lock:
         for one in list(proxy._sockets):
-            one.shutdown(2)
+            with suppress(OSError):  # it may have been closed just now
+                one.shutdown(2)
 
 
 def back(proxy: CommitCutter) -> None:

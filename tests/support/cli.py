@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,20 @@ from typer.testing import CliRunner
 from strataflow.api.cli import app
 
 WAIT_S = 40.0
+
+
+@contextlib.contextmanager
+def _loggers_kept() -> Iterator[None]:
+    """A command takes the log of its process; here that is the tests' own."""
+    loggers = [logging.getLogger(name) for name in ("strataflow", "uvicorn")]
+    before = [(logger, list(logger.handlers), logger.propagate, logger.level) for logger in loggers]
+    try:
+        yield
+    finally:
+        for logger, handlers, propagate, level in before:
+            logger.handlers[:] = handlers
+            logger.propagate = propagate
+            logger.setLevel(level)
 
 
 @dataclass(frozen=True)
@@ -52,7 +67,8 @@ class Cli:
     ) -> Ran:
         """Run a command in this process and expect an exit code (None: any)."""
         settings = {"STRATAFLOW_DB": self.url, "STRATAFLOW_DEBUG": "", "STRATAFLOW_IMPORT": "", **(env or {})}
-        result = CliRunner().invoke(app, [str(arg) for arg in args], env=settings, input=stdin)
+        with _loggers_kept():
+            result = CliRunner().invoke(app, [str(arg) for arg in args], env=settings, input=stdin)
         ran = Ran(result.exit_code, result.stdout, result.stderr)
         if code is not None:
             assert ran.code == code, (

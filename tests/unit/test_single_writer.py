@@ -20,13 +20,16 @@ WRITERS = {
     "repositories/batch.py:task_of",
     "repositories/batch.py:instance_of",
 }
-#: Jobs of the pool, errors that name a state, schedules, definitions: other things, with a `state` of their own.
+#: Jobs of the pool, errors that name a state, schedules, definitions, an application: other things, with their own.
 OTHERS = (
     "executors/threads.py",
     "engine/errors.py",
     "engine/adopting.py",
     "engine/catalog.py",
     "services/schedules.py",
+    "services/remote/problems.py",
+    "repositories/relations.py",
+    "api/rest/app.py",
 )
 #: Statements that write state columns stand here and nowhere else.
 STATEMENTS = (
