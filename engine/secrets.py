@@ -23,6 +23,7 @@ __all__ = [
     "looked_up",
     "secret_as_written",
     "secret_from_environment",
+    "secret_from_nowhere",
 ]
 
 #: Gives the value of a secret. Raises LookupError or ExpressionError for one that does not exist.
@@ -42,6 +43,15 @@ class SecretUnavailable(ExpressionError):
     def __init__(self, message: str, *, lasting: bool) -> None:
         super().__init__(message, reason="vault")
         self.lasting = lasting
+
+
+def secret_from_nowhere(name: str) -> str:
+    """Where the environment is not this namespace's own. Raises ExpressionError."""
+    raise ExpressionError(
+        f"there is no secret {name!r}; this process serves several namespaces, and gives none of them its environment: "
+        f"`strataflow secrets set {name}` stores it",
+        reason="config",
+    )
 
 
 def secret_from_environment(name: str) -> str:

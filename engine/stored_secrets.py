@@ -42,14 +42,19 @@ class StoredSecrets:
     """
 
     def __init__(
-        self, vault: Callable[[], Vault] = Vault.from_environment, *, kept_s: float = _KEPT_S
+        self,
+        vault: Callable[[], Vault] = Vault.from_environment,
+        *,
+        kept_s: float = _KEPT_S,
+        otherwise: Callable[[str], str] = secret_from_environment,
     ) -> None:
         self._vault = vault
+        self._otherwise = otherwise
         self._kept_s = kept_s
         self._known: dict[str, _Known] = {}
 
     def __call__(self, name: str) -> Any:
-        """The store's value, else the environment's.
+        """The store's value, else that of `otherwise`.
 
         Raises:
             Missing: it must be read first.
@@ -61,7 +66,7 @@ class StoredSecrets:
             raise Missing(f"secrets.{name}")
         if found.problem is not None:
             raise SecretUnavailable(str(found.problem), lasting=found.problem.lasting)
-        return secret_from_environment(name) if found.value is None else found.value
+        return self._otherwise(name) if found.value is None else found.value
 
     def load(self, session: Session, names: Iterable[str]) -> None:
         """Read those that are not known, or no longer. Blocks."""

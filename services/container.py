@@ -332,8 +332,11 @@ def engine_config(options: Options) -> EngineConfig:
     """The engine's settings among a process's. Raises ValueError for one out of bounds."""
     from ..engine.config import EngineConfig
     from ..engine.membership import Lease
+    from ..engine.secrets import secret_from_nowhere
+    from ..engine.stored_secrets import StoredSecrets
 
     return EngineConfig(
+        secret=None if options.namespace is None else StoredSecrets(otherwise=secret_from_nowhere),
         executes=options.executes,
         slots=options.slots,
         threads=options.threads,

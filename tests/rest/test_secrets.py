@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from strataflow.engine.vault import new_master_key
-from tests.integration.kit import Flow
+from tests.integration.kit import Flow, until
 from tests.integration.test_secrets import CANARY, places
-from tests.rest.conftest import Served
+from tests.rest.conftest import Serve, Served
 
 
 @pytest.fixture(autouse=True)
@@ -77,3 +77,26 @@ def test_names_are_read_with_one_scope_and_values_written_with_another(api: Serv
     api("GET", "/secrets", token=reader, status=200)
     api("GET", "/secrets", token=writer, status=403)
     api("DELETE", "/secrets/a", token=reader, status=403)
+
+
+def test_namespaces_of_one_process_have_their_own_secrets_alone(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What stands in the environment is nobody's there; what one has stored, the other does not have."""
+    monkeypatch.setenv("STRATAFLOW_SECRET_BANK", CANARY)
+    node = {"run": "core.noop", "with": {"token": "{{ secrets.bank }}"}}
+    start = {"definition": {"dsl": "1", "name": "taking", "nodes": {"a": node}}}
+    with serve(namespaces=("main", "other")) as api:
+        tokens = {name: api.token(namespace=name) for name in ("main", "other")}
+
+        def outcome(name: str) -> tuple[str, str]:
+            run = api("POST", "/instances?wait=30s", token=tokens[name], status=201, json=start).json()
+            return run["state"], (run["error"] or {}).get("message", "")
+
+        for name in tokens:
+            state, message = outcome(name)
+            assert state == "failed"
+            assert "serves several namespaces" in message
+        api("PUT", "/secrets/bank", token=tokens["main"], status=200, json={"value": CANARY})
+        until(lambda: outcome("main")[0] == "completed")
+        assert outcome("other")[0] == "failed"
