@@ -186,3 +186,16 @@ def test_the_process_and_what_it_serves(api: Served, token: str) -> None:
     events = api("GET", "/events?name=instance.*&name=engine.*", token=token, status=200).json()
     assert [each["name"] for each in events["items"]][-1] == "instance.completed"
     assert api("GET", f"/events?after={events['next']}", token=token).json()["items"] == []
+
+
+def test_events_are_pages_and_what_was_deleted_unread_is_told(api: Served, token: str) -> None:
+    run = api("POST", "/instances?wait=30s", token=token, status=201, json={"definition": HELLO}).json()
+    first = api("GET", "/events?limit=1", token=token, status=200).json()
+    assert (len(first["items"]), first["more"], first["lost"]) == (1, True, 0)
+    whole = api("GET", "/events", token=token, status=200).json()
+    assert whole["items"][0] == first["items"][0]
+    of_run = api("GET", f"/events?instance={run['id']}&name=instance.*", token=token, status=200).json()
+    assert [each["name"] for each in of_run["items"]][-1] == "instance.completed"
+    api("DELETE", f"/instances/{run['id']}", token=token, status=204)
+    later = api("GET", f"/events?after={first['next']}", token=token, status=200).json()
+    assert int(first["next"]) < later["lost"] <= int(whole["next"])

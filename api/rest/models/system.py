@@ -8,7 +8,7 @@ from pydantic import Field
 
 from ..routing import Answer
 
-__all__ = ["Engine", "Executor", "Health", "Live", "Pool", "Ready", "Version"]
+__all__ = ["Engine", "Event", "Events", "Executor", "Health", "Live", "Pool", "Ready", "Version"]
 
 
 class Live(Answer):
@@ -89,3 +89,30 @@ class Executor(Answer):
     health: str | None = Field(description="`ok`, or what is wrong; null: not asked, or it has no check.")
     engines: int = Field(description="How many live engines have it.")
     engine_ids: list[str] = Field(description="Which.")
+
+
+class Event(Answer):
+    """One thing that happened."""
+
+    seq: int = Field(description="Its place in the feed; the cursor to go on from.")
+    name: str = Field(examples=["instance.completed"])
+    at: str
+    instance_id: str | None
+    definition: str | None
+    queue: str | None
+    path: str | None = Field(description="The task; null for what is no task's.")
+    attempt: int
+    from_state: str | None
+    state: str | None
+    reason: str
+    engine: str | None = Field(description="The engine that wrote it, or that it is about.")
+    data: dict[str, Any] | None
+
+
+class Events(Answer):
+    """Events in order."""
+
+    items: list[Event]
+    next: str = Field(description="Give it as `after` to go on, now or later.")
+    more: bool = Field(description="There is more already.")
+    lost: int = Field(description="Events up to this number were deleted before they could be read; 0: none.")

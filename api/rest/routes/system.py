@@ -28,13 +28,13 @@ _NOT_READY: Final[dict[int | str, dict[str, Any]]] = {
 
 
 @router.get("/live", openapi_extra={NEED: PUBLIC}, response_model=models.Live)
-def live() -> dict[str, str]:
+def get_live() -> dict[str, str]:
     """Say that the process answers."""
     return {"status": "ok"}
 
 
 @router.get("/ready", openapi_extra={NEED: PUBLIC}, response_model=models.Ready, responses=_NOT_READY)
-async def ready(request: Request) -> Response:
+async def get_ready(request: Request) -> Response:
     """Say whether the process can do its work: its databases answer, its loops come round. 503 when not.
 
     Who calls with a key is told of its namespace's database and of each loop.
@@ -50,13 +50,13 @@ async def ready(request: Request) -> Response:
 
 
 @router.get("/version", openapi_extra={NEED: PUBLIC}, response_model=models.Version)
-def versions() -> dict[str, str]:
+def get_version() -> dict[str, str]:
     """Give the release and the schema that it needs."""
     return {"version": version("strataflow"), "schema": migrate.HEAD}
 
 
 @router.get("/health", openapi_extra=needs("read:engines"), response_model=models.Health)
-def health(caller: Called) -> dict[str, Any]:
+def get_health(caller: Called) -> dict[str, Any]:
     """Give the whole report: database, schema, each loop, connections, engines, open alerts."""
     return caller.services.monitoring.health().as_json()
 
@@ -69,13 +69,13 @@ def openapi(request: Request) -> dict[str, Any]:
 
 
 @router.get("/engines", openapi_extra=needs("read:engines"))
-def engines(caller: Called) -> Page[models.Engine]:
+def list_engines(caller: Called) -> Page[models.Engine]:
     """List processes that write to this namespace, the live ones and those that ended lately."""
     return Page(items=[models.Engine(**asdict(each)) for each in caller.services.monitoring.engines()])
 
 
 @router.get("/executors", openapi_extra=needs("read:executors"))
-def executors(
+def list_executors(
     caller: Called,
     *,
     health: Annotated[bool, Query(description="Ask those of this process how they are.")] = False,
@@ -85,18 +85,21 @@ def executors(
     return Page(items=[models.Executor(**asdict(each)) for each in found])
 
 
-@router.get("/events", openapi_extra=needs("read:events"))
-def events(
+@router.get("/events", openapi_extra=needs("read:events"), response_model=models.Events)
+def list_events(
     caller: Called,
     size: Size = 100,
     after: Annotated[int, Query(ge=0, description="The last event seen; 0 for all that is kept.")] = 0,
     name: Annotated[list[str] | None, Query(description="Patterns, such as task.*")] = None,
     instance: Annotated[str | None, Query(description="Only of this run.")] = None,
 ) -> dict[str, Any]:
-    """List what happened, in order. `next` is always there: ask again with it for what comes."""
+    """List what happened, in order. `next` is always there: ask again with it for what comes.
+
+    `lost` is not 0 when events behind `after`, up to that number, were deleted before they could be read.
+    """
     page = caller.services.feed.read(after, names=name or (), instance_id=instance, limit=size)
     items = [{**event.as_dict(), "at": iso(event.at)} for event in page.events]
-    return {"items": items, "next": str(page.cursor), "more": page.more}
+    return {"items": items, "next": str(page.cursor), "more": page.more, "lost": page.lost}
 
 
 def _report(namespaces: Namespaces, name: str) -> HealthReport | None:
