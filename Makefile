@@ -15,13 +15,14 @@ LOCKED ?= 1
 DEMO ?= examples/stdlib_census
 DEMO_OPTIONS ?= --import $(DEMO)/census.py --set minor=9
 # make test ARGS="-k retry -x"
-WORKERS ?= 2
+# More than processors: many tests wait for something.
+WORKERS ?= 3
 ARGS ?=
 # make acceptance OWNER=spine
 OWNER ?=
 ACCEPTANCE := .cache/acceptance.json
 
-.PHONY: help setup demo test crash fuzz check lint format types imports lock-check lock bench acceptance clean
+.PHONY: help setup demo test test-all crash fuzz check lint format types imports lock-check lock bench acceptance clean
 
 help: ## Show this
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -63,6 +64,9 @@ demo: $(VENV)/.runtime ## Run an example workflow to its end
 
 test: setup ## Run all tests on SQLite and on a real Postgres, found or started
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
+
+test-all: setup ## The same, and what takes long on both databases
+	STRATAFLOW_TESTS=all $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 crash: setup ## Kill engines at every crash point and at random for ten minutes, on both databases
 	STRATAFLOW_CRASH=full STRATAFLOW_KILL_S=600 $(BIN)/python -m pytest tests/recovery -n $(WORKERS) $(ARGS)

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import shutil
 import uuid
 from typing import TYPE_CHECKING
@@ -66,6 +67,21 @@ def _wants_postgres(item: pytest.Item) -> bool:
     fixtures: set[str] = set(getattr(item, "fixturenames", ()))
     callspec = getattr(item, "callspec", None)
     return "pg_lease" in fixtures or (callspec is not None and callspec.params.get("db_url") == "postgres")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what takes long on one database and is shown on the other; `make test-all` leaves nothing out."""
+    if os.environ.get("STRATAFLOW_TESTS") == "all" or config.getoption("--acceptance"):
+        return
+    left_out = [item for item in items if _is_long(item)]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
+def _is_long(item: pytest.Item) -> bool:
+    mark = item.get_closest_marker("long")
+    return mark is not None and re.search(rf"[\[-]{mark.args[0]}\b", item.name) is not None
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from hypothesis_graphql import mutations, nodes, queries
@@ -46,6 +47,7 @@ def prepared(api: Served, token: str) -> str:
     return found
 
 
+@pytest.mark.long("sqlite")
 def test_no_query_is_a_defect(api: Served, token: str) -> None:
     prepared(api, token)
 
@@ -57,6 +59,7 @@ def test_no_query_is_a_defect(api: Served, token: str) -> None:
     run()
 
 
+@pytest.mark.long("sqlite")
 def test_no_mutation_is_a_defect(api: Served, token: str) -> None:
     prepared(api, token)
 

@@ -39,6 +39,7 @@ def cli(db_url: str, tmp_path: Path) -> Iterator[Cli]:
     made.close()
 
 
+@pytest.mark.long("sqlite")
 @pytest.mark.crash
 @pytest.mark.slow
 def test_kill_in_the_middle_of_a_delivery(flow: Flow, cli: Cli, receiver: Receiver) -> None:
@@ -66,6 +67,7 @@ def test_kill_in_the_middle_of_a_delivery(flow: Flow, cli: Cli, receiver: Receiv
     assert ran.json["id"] in first.body.decode()
 
 
+@pytest.mark.long("sqlite")
 @pytest.mark.crash
 @pytest.mark.slow
 def test_kill_again_and_again_and_every_event_comes(flow: Flow, cli: Cli, receiver: Receiver) -> None:

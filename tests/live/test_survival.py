@@ -180,6 +180,7 @@ def key_of(url: str) -> str:
         database.close()
 
 
+@pytest.mark.long("sqlite")
 @pytest.mark.row("X-39", "A-30")
 def test_readers_that_reconnect_under_kills_see_every_event_once_in_order(
     bench: Bench, tmp_path: Path

@@ -46,6 +46,7 @@ def _worker(bench: Bench) -> int:
     return subprocess.run(command, capture_output=True, timeout=60, check=False).returncode
 
 
+@pytest.mark.long("sqlite")
 @pytest.mark.row("X-26")
 @pytest.mark.parametrize(("dies", "attempt"), [("inside", 2), ("commit", 2), ("after", 1)])
 def test_own_sql_is_there_once_exactly_when_its_task_completed(bench: Bench, dies: str, attempt: int) -> None:
@@ -90,6 +91,7 @@ def _rewind(client: WorkflowEngine, name: str, seconds: int) -> tuple[int, int]:
     return since, now
 
 
+@pytest.mark.long("sqlite")
 @pytest.mark.row("X-35", "X-26", "M-29")
 def test_each_instant_starts_once_however_engines_die(bench: Bench) -> None:
     """Ten schedules fall due every second while engines are killed; what was missed is caught up (`all`)."""

@@ -129,6 +129,7 @@ def test_killed_in_the_middle_of_a_fan_out(bench: Bench, share: float) -> None:
     bench.judge()
 
 
+@pytest.mark.long("sqlite")
 @pytest.mark.row("X-12")
 @pytest.mark.parametrize("when", ["before_commit", "after_commit"])
 def test_killed_while_a_map_expands(bench: Bench, when: str) -> None:

@@ -16,6 +16,7 @@ pytestmark = [pytest.mark.crash, pytest.mark.timeout(120)]
 SHORT = {"ttl_s": 1.5, "margin_s": 0.3}
 
 
+@pytest.mark.long("sqlite")
 @pytest.mark.row("A-17")
 def test_items_that_are_stopped_before_they_began_end_too(bench: Bench) -> None:
     """Failures, joins that cancel the rest, items claimed and stopped by one batch: everything ends, slots are free."""
@@ -33,6 +34,7 @@ def test_items_that_are_stopped_before_they_began_end_too(bench: Bench) -> None:
     child.kill()
 
 
+@pytest.mark.long("sqlite")
 @pytest.mark.row("X-26")
 def test_failures_and_joins_survive_kills(bench: Bench) -> None:
     bench.start(*[lab.trouble()] * 4)

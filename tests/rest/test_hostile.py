@@ -159,6 +159,7 @@ def used(api: Served, token: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long("sqlite")
 @pytest.mark.timeout(300)
 @pytest.mark.usefixtures("used")
 def test_paths_and_queries(api: Served, told: Told) -> None:
@@ -176,6 +177,7 @@ def test_paths_and_queries(api: Served, told: Told) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long("sqlite")
 @pytest.mark.row("X-38")
 @pytest.mark.timeout(300)
 @pytest.mark.usefixtures("used")

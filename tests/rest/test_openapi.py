@@ -35,6 +35,7 @@ OPTIONS = (
 )
 
 
+@pytest.mark.long("sqlite")
 @pytest.mark.timeout(1800 if FULL else 300)
 @pytest.mark.row("X-38")
 def test_requests_made_from_the_document(

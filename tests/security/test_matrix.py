@@ -150,6 +150,7 @@ def test_the_route_that_telemetry_adds_is_behind_the_gate() -> None:
     assert (found.openapi_extra or {})[NEED] == "read:statistics"
 
 
+@pytest.mark.long("postgres")
 def test_every_route_times_every_kind_of_key(both: Served) -> None:
     keys = Keys(both)
     for door in doors():
@@ -189,6 +190,7 @@ def test_every_socket_times_every_kind_of_key(both: Served) -> None:
             pass
 
 
+@pytest.mark.long("postgres")
 def test_every_field_times_every_kind_of_key(both: Served) -> None:
     """At the top, and wherever a relation crosses to another resource."""
     keys, built = Keys(both), build()
